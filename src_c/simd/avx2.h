@@ -1,0 +1,92 @@
+/* simd/avx2.h - AVX2 with FMA: 16 registers of 32 bytes. See common.h. */
+#ifndef FM_SIMD_H
+#define FM_SIMD_H
+
+#include <immintrin.h>
+
+#define FM_ISA_NAME "avx2"
+#define FM_MR 6
+#define FM_KC 256
+
+#if FM_F64
+typedef __m256d V;
+#define FM_LANES 4
+#define FM_PANEL 8
+#define FM_OP(name) _mm256_##name##_pd
+#else
+typedef __m256 V;
+#define FM_LANES 8
+#define FM_PANEL 16
+#define FM_OP(name) _mm256_##name##_ps
+#endif
+
+#include "common.h"
+
+typedef VI M;
+
+FM_INLINE V v_load(const T *p)
+{
+    return FM_OP(loadu)(p);
+}
+
+FM_INLINE void v_store(T *p, V a)
+{
+    FM_OP(storeu)(p, a);
+}
+
+FM_INLINE V v_set1(T x)
+{
+    return FM_OP(set1)(x);
+}
+
+FM_INLINE V v_fma(V a, V b, V c)
+{
+    return FM_OP(fmadd)(a, b, c);
+}
+
+FM_INLINE V v_fnma(V a, V b, V c)
+{
+    return FM_OP(fnmadd)(a, b, c);
+}
+
+FM_INLINE V v_max(V a, V b)
+{
+    return FM_OP(max)(a, b);
+}
+
+FM_INLINE V v_min(V a, V b)
+{
+    return FM_OP(min)(a, b);
+}
+
+FM_INLINE V v_sqrt(V a)
+{
+    return FM_OP(sqrt)(a);
+}
+
+FM_INLINE M v_lt(V a, V b)
+{
+    return (M)FM_OP(cmp)(a, b, _CMP_LT_OQ);
+}
+
+FM_INLINE M v_le(V a, V b)
+{
+    return (M)FM_OP(cmp)(a, b, _CMP_LE_OQ);
+}
+
+FM_INLINE M v_eq(V a, V b)
+{
+    return (M)FM_OP(cmp)(a, b, _CMP_EQ_OQ);
+}
+
+FM_INLINE V v_select(M m, V a, V b)
+{
+    return FM_OP(blendv)(b, a, (V)m);
+}
+
+FM_INLINE int v_any(M m)
+{
+    return FM_OP(movemask)((V)m) != 0;
+}
+
+#endif

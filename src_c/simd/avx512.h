@@ -1,0 +1,95 @@
+/* simd/avx512.h - AVX-512 F, BW, DQ, VL: 32 registers of 64 bytes, masks in
+ * registers of their own. See common.h. */
+#ifndef FM_SIMD_H
+#define FM_SIMD_H
+
+#include <immintrin.h>
+
+#define FM_ISA_NAME "avx512"
+#define FM_MR 14
+#define FM_KC 512
+
+#if FM_F64
+typedef __m512d V;
+typedef __mmask8 M;
+#define FM_LANES 8
+#define FM_PANEL 16
+#define FM_OP(name) _mm512_##name##_pd
+#define FM_CMP(a, b, how) _mm512_cmp_pd_mask(a, b, how)
+#else
+typedef __m512 V;
+typedef __mmask16 M;
+#define FM_LANES 16
+#define FM_PANEL 32
+#define FM_OP(name) _mm512_##name##_ps
+#define FM_CMP(a, b, how) _mm512_cmp_ps_mask(a, b, how)
+#endif
+
+#include "common.h"
+
+FM_INLINE V v_load(const T *p)
+{
+    return FM_OP(loadu)(p);
+}
+
+FM_INLINE void v_store(T *p, V a)
+{
+    FM_OP(storeu)(p, a);
+}
+
+FM_INLINE V v_set1(T x)
+{
+    return FM_OP(set1)(x);
+}
+
+FM_INLINE V v_fma(V a, V b, V c)
+{
+    return FM_OP(fmadd)(a, b, c);
+}
+
+FM_INLINE V v_fnma(V a, V b, V c)
+{
+    return FM_OP(fnmadd)(a, b, c);
+}
+
+FM_INLINE V v_max(V a, V b)
+{
+    return FM_OP(max)(a, b);
+}
+
+FM_INLINE V v_min(V a, V b)
+{
+    return FM_OP(min)(a, b);
+}
+
+FM_INLINE V v_sqrt(V a)
+{
+    return FM_OP(sqrt)(a);
+}
+
+FM_INLINE M v_lt(V a, V b)
+{
+    return FM_CMP(a, b, _CMP_LT_OQ);
+}
+
+FM_INLINE M v_le(V a, V b)
+{
+    return FM_CMP(a, b, _CMP_LE_OQ);
+}
+
+FM_INLINE M v_eq(V a, V b)
+{
+    return FM_CMP(a, b, _CMP_EQ_OQ);
+}
+
+FM_INLINE V v_select(M m, V a, V b)
+{
+    return FM_OP(mask_blend)(m, b, a);
+}
+
+FM_INLINE int v_any(M m)
+{
+    return m != 0;
+}
+
+#endif

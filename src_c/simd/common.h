@@ -1,0 +1,134 @@
+/* simd/common.h - what the vector headers share: types, and the operations that
+ * the vector extensions of gcc and clang already compile well on every ISA.
+ *
+ * A header simd/<isa>.h gives one translation unit an element type T (the unit
+ * sets FM_F64 to 0 or 1 first) and a vector V of FM_LANES of them. It defines
+ * V, the sizes, includes this file, and adds the operations that need an
+ * instruction of their own:
+ *
+ *   FM_ISA_NAME
+ *   FM_LANES   elements of V
+ *   FM_PANEL   columns of a packed panel: the NR of the matrix product
+ *   FM_MR      rows of the micro-kernel's tile; FM_MR * FM_NV accumulators,
+ *              FM_NV vectors of a panel and a broadcast fill the registers
+ *   FM_KC      rows of a panel that stay in L1 while tiles pass by
+ *
+ *   v_load(p)  v_store(p, v)  any alignment
+ *   v_set1(x)
+ *   v_fma(a, b, c)            a * b + c, rounded once (generic: twice)
+ *   v_fnma(a, b, c)           c - a * b, likewise
+ *   v_max(a, b)  v_min(a, b)  a > b ? a : b and a < b ? a : b; hence b when
+ *                             either is NaN, and for two zeros
+ *   v_sqrt(a)
+ *   v_lt v_le v_eq (a, b)     a mask M; false where either is NaN
+ *   v_select(m, a, b)         a where m is set, else b
+ *   v_any(m)                  whether m is set anywhere
+ *
+ * V takes + - * / and VI, VU (its lanes as integers) + - & | ^ ~ << >>, with
+ * scalars too. There is no vector ?: in C (gcc 12). Every operation works lane
+ * by lane and rounds as IEEE 754 says, so code written with them gives the same
+ * bits on every ISA but generic.
+ */
+#ifndef FM_SIMD_COMMON_H
+#define FM_SIMD_COMMON_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define FM_INLINE static inline __attribute__((always_inline))
+
+#define FM_NV (FM_PANEL / FM_LANES)
+
+#if FM_F64
+typedef double T;
+typedef int64_t TI;
+typedef uint64_t TU;
+#define FM_MANTISSA 52 /* bits */
+#define FM_BIAS 1023   /* of the exponent */
+#else
+typedef float T;
+typedef int32_t TI;
+typedef uint32_t TU;
+#define FM_MANTISSA 23
+#define FM_BIAS 127
+#endif
+
+typedef TI VI __attribute__((vector_size(FM_LANES * sizeof(TI))));
+typedef TU VU __attribute__((vector_size(FM_LANES * sizeof(TU))));
+
+FM_INLINE V v_set1(T x);
+
+FM_INLINE V v_zero(void)
+{
+    return (V){0};
+}
+
+FM_INLINE VI v_bits(V a)
+{
+    return (VI)a;
+}
+
+FM_INLINE V v_from_bits(VI a)
+{
+    return (V)a;
+}
+
+#define FM_SIGN_BIT ((TI)((TU)1 << (8 * sizeof(T) - 1)))
+
+FM_INLINE V v_abs(V a)
+{
+    return v_from_bits(v_bits(a) & ~FM_SIGN_BIT);
+}
+
+FM_INLINE V v_neg(V a)
+{
+    return v_from_bits(v_bits(a) ^ FM_SIGN_BIT);
+}
+
+/* |a| with the sign of b; a must not be negative. */
+FM_INLINE V v_sign_of(V a, V b)
+{
+    return v_from_bits(v_bits(a) | (v_bits(b) & FM_SIGN_BIT));
+}
+
+/* 1.5 * 2^FM_MANTISSA. Adding it to |a| < 2^(FM_MANTISSA - 2) rounds a to the
+ * nearest integer, ties to even, and leaves that integer in the low bits. It is
+ * quicker than an instruction where both forms of the integer are wanted. */
+#define FM_MAGIC ((T)((TI)3 << (FM_MANTISSA - 1)))
+
+/* The next three take |a| < 2^(FM_MANTISSA - 2) only. */
+FM_INLINE V v_round(V a)
+{
+    return (a + v_set1(FM_MAGIC)) - v_set1(FM_MAGIC);
+}
+
+FM_INLINE VI v_to_int(V a)
+{
+    V magic = v_set1(FM_MAGIC);
+    return v_bits(a + magic) - v_bits(magic);
+}
+
+FM_INLINE V v_from_int(VI a)
+{
+    V magic = v_set1(FM_MAGIC);
+    return v_from_bits(a + v_bits(magic)) - magic;
+}
+
+/* A finiteness check that costs one fused multiply-add per vector: start with
+ * zero, fold every vector in, ask v_all_finite at the end. */
+FM_INLINE V v_fma(V a, V b, V c);
+
+FM_INLINE V v_fold_finite(V seen, V a)
+{
+    return v_fma(a, v_zero(), seen); /* NaN once an a was NaN or infinite */
+}
+
+FM_INLINE int v_all_finite(V seen)
+{
+    for (int i = 0; i < FM_LANES; i++)
+        if (seen[i] != seen[i])
+            return 0;
+    return 1;
+}
+
+#endif
