@@ -1,0 +1,481 @@
+"""The specification: fastmlp's network in plain NumPy, float64 throughout.
+
+A reader who wants to know *what* the engine computes finds it here; *how* it computes it fast is
+the business of ``src_c``. The module offers the same names as ``fastmlp._core``, so a test may put
+either behind the estimators. Nothing here is tuned.
+
+The network has weight layers ``l = 0 .. L``. With ``A_0 = X`` each computes ::
+
+    Z_l = A_l W_l + b_l,    A_{l+1} = f_l(Z_l),
+
+and the loss of a mini-batch of n rows with sample weights w (ones if there are none) is ::
+
+    s = sum_i w_i,    J = (1/s) sum_i w_i l(y_i, a_i) + alpha/(2 s) sum_l |W_l|^2,
+
+where ``a_i`` are the rows of the last ``A``. Biases are not penalised.
+
+A network of dtype float32 differs from one of float64 in two ways only: what goes in and out is
+rounded to float32, and the log losses clip with float32's epsilon. In between this module still
+works in float64, so it is the ideal that a float32 engine approximates.
+
+Formulas cite
+
+    [GBC]  Goodfellow, Bengio, Courville: Deep Learning. MIT Press, 2016.
+    [B]    Bishop: Pattern Recognition and Machine Learning. Springer, 2006.
+    [KB]   Kingma, Ba: Adam: a method for stochastic optimization. ICLR 2015, arXiv:1412.6980.
+    [SMDH] Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum in
+           deep learning. ICML 2013.
+    [MN]   McCullagh, Nelder: Generalized Linear Models, 2nd ed. Chapman & Hall, 1989.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+# ------------------------------------------------------------------------------------ activations
+#
+# Each is a pair: f(Z), and the way back, which takes the activation's output A = f(Z) and dJ/dA to
+# dJ/dZ. Every derivative here can be had from A alone, so Z need not be kept. For all but softmax
+# the way back is elementwise, dJ/dA * f'(Z).
+
+
+def _logistic(Z):
+    # Two forms of one function [B, 4.59]; each is used where its exp cannot overflow.
+    e = np.exp(-np.abs(Z))
+    return np.where(Z >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def _softmax(Z):
+    # [B, 4.62]. Adding a constant to a row changes nothing, so the row's maximum is taken away
+    # to keep exp from overflowing.
+    E = np.exp(Z - Z.max(axis=1, keepdims=True))
+    return E / E.sum(axis=1, keepdims=True)
+
+
+def _softmax_back(A, dA):
+    # da_k/dz_j = a_k (1[k = j] - a_j) [B, 4.106], contracted with dA.
+    return A * (dA - (dA * A).sum(axis=1, keepdims=True))
+
+
+class Activation(NamedTuple):
+    f: Callable  # Z -> A
+    back: Callable  # A, dJ/dA -> dJ/dZ
+    hidden: bool  # may stand in a hidden layer
+
+
+ACTIVATION_TABLE = {
+    "identity": Activation(lambda Z: Z, lambda A, dA: dA, True),
+    "logistic": Activation(_logistic, lambda A, dA: dA * A * (1 - A), True),  # [B, 4.88]
+    "tanh": Activation(np.tanh, lambda A, dA: dA * (1 - A**2), True),  # [B, 5.60]
+    # [GBC, 6.37]; the derivative at the kink is taken to be 0. A NaN stays one, both ways.
+    "relu": Activation(lambda Z: np.maximum(Z, 0), lambda A, dA: np.where(A == 0, 0, dA), True),
+    "softmax": Activation(_softmax, _softmax_back, False),
+    "exp": Activation(np.exp, lambda A, dA: dA * A, False),
+}
+
+# ----------------------------------------------------------------------------------------- losses
+#
+# Each is a pair: the loss of every row, l(Y, A) of shape (n,), and its gradient dl/dA. eps is the
+# machine epsilon of the network's dtype: probabilities are clipped to [eps, 1 - eps] before a
+# logarithm or a division is taken. The clip is not differentiated.
+
+
+def _xlogy(x, y):
+    """x log y, and 0 wherever x = 0: the limit of x log x for x -> 0."""
+    return np.where(x == 0, 0.0, x * np.log(np.where(x == 0, 1.0, y)))
+
+
+def _clip(A, eps):
+    return np.clip(A, eps, 1 - eps)
+
+
+def _squared_error(Y, A, eps):
+    # Half the squared error, averaged over the outputs ...
+    return 0.5 * ((Y - A) ** 2).mean(axis=1)
+
+
+def _squared_error_grad(Y, A, eps):
+    # ... but the gradient is that of the sum over the outputs. So it is in scikit-learn: the
+    # reported loss of a network with q outputs is 1/q of the one that is minimised.
+    return A - Y
+
+
+def _poisson(Y, A, eps):
+    # Half the deviance of the Poisson distribution with mean A [MN, section 2.3].
+    return (_xlogy(Y, Y / A) - Y + A).sum(axis=1)
+
+
+def _poisson_grad(Y, A, eps):
+    return 1 - Y / A
+
+
+def _log_loss(Y, A, eps):
+    # Cross-entropy of class probabilities [B, 4.108].
+    return -_xlogy(Y, _clip(A, eps)).sum(axis=1)
+
+
+def _log_loss_grad(Y, A, eps):
+    return -Y / _clip(A, eps)
+
+
+def _binary_log_loss(Y, A, eps):
+    # Cross-entropy of independent yes-or-no targets [B, 4.90].
+    P = _clip(A, eps)
+    return -(_xlogy(Y, P) + _xlogy(1 - Y, 1 - P)).sum(axis=1)
+
+
+def _binary_log_loss_grad(Y, A, eps):
+    P = _clip(A, eps)
+    return (1 - Y) / (1 - P) - Y / P
+
+
+class Loss(NamedTuple):
+    f: Callable  # Y, A, eps -> (n,)
+    grad: Callable  # Y, A, eps -> dl/dA
+    canonical: str  # output activation for which dl/dZ = A - Y
+
+
+LOSS_TABLE = {
+    "squared_error": Loss(_squared_error, _squared_error_grad, "identity"),
+    "poisson": Loss(_poisson, _poisson_grad, "exp"),
+    "log_loss": Loss(_log_loss, _log_loss_grad, "softmax"),
+    "binary_log_loss": Loss(_binary_log_loss, _binary_log_loss_grad, "logistic"),
+}
+
+# ---------------------------------------------------------------------------------------- solvers
+#
+# Each takes one array of parameters P, its gradient G, its state (a list of arrays like P), the
+# number t of this update (1, 2, ...) and the learning rate; it returns the new P and changes the
+# state in place.
+
+
+def _sgd(P, G, state, t, learning_rate, h):
+    # Momentum, and Nesterov's in the form that keeps the parameters at the point where the
+    # gradient is taken [SMDH, section 2].
+    (v,) = state
+    v[...] = h.momentum * v - learning_rate * G
+    return P + (h.momentum * v - learning_rate * G if h.nesterov else v)
+
+
+def _adam(P, G, state, t, learning_rate, h):
+    # [KB, algorithm 1, in the form of the remark that ends its section 2: both bias corrections
+    # go into the step size, and epsilon is the paper's epsilon-hat].
+    m, v = state
+    m[...] = h.beta_1 * m + (1 - h.beta_1) * G
+    v[...] = h.beta_2 * v + (1 - h.beta_2) * G**2
+    step_size = learning_rate * np.sqrt(1 - h.beta_2**t) / (1 - h.beta_1**t)
+    return P - step_size * m / (np.sqrt(v) + h.epsilon)
+
+
+SOLVER_TABLE = {"sgd": (_sgd, 1), "adam": (_adam, 2)}  # name -> update, number of state arrays
+
+
+class Hyper(NamedTuple):
+    momentum: float
+    nesterov: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+
+
+# ------------------------------------------------------------------------- forward and backwards
+
+
+def forward(X, coefs, intercepts, activations):
+    """Return [A_0 = X, A_1, ..., A_{L+1}]."""
+    A = [X]
+    for W, b, name in zip(coefs, intercepts, activations, strict=True):
+        A.append(ACTIVATION_TABLE[name].f(A[-1] @ W + b))
+    return A
+
+
+def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps):
+    """Return J and its gradients dW, db [GBC, algorithms 6.3 and 6.4].
+
+    X (n, p), Y (n, q) and the sample weights w (n,) are float64.
+    """
+    A = forward(X, coefs, intercepts, activations)
+    s = w.sum()
+    J = (w * LOSS_TABLE[loss].f(Y, A[-1], eps)).sum() / s
+    J += 0.5 * alpha * sum((W**2).sum() for W in coefs) / s
+
+    # delta = d(sum_i w_i l_i)/dZ of the layer at hand. For canonical pairs of loss and output
+    # activation dl/da * f'(z) is a - y [B, section 4.3.6]; written so it stays right where
+    # f' underflows.
+    if activations[-1] == LOSS_TABLE[loss].canonical:
+        delta = A[-1] - Y
+    else:
+        delta = ACTIVATION_TABLE[activations[-1]].back(A[-1], LOSS_TABLE[loss].grad(Y, A[-1], eps))
+    delta = delta * w[:, np.newaxis]
+
+    dW, db = [None] * len(coefs), [None] * len(coefs)
+    for i in reversed(range(len(coefs))):
+        dW[i] = (A[i].T @ delta + alpha * coefs[i]) / s
+        db[i] = delta.sum(axis=0) / s
+        if i > 0:
+            delta = ACTIVATION_TABLE[activations[i - 1]].back(A[i], delta @ coefs[i].T)
+    return J, dW, db
+
+
+# ------------------------------------------------------------- the interface of fastmlp._core
+
+ACTIVATIONS = tuple(name for name, row in ACTIVATION_TABLE.items() if row.hidden)
+OUT_ACTIVATIONS = tuple(ACTIVATION_TABLE)
+LOSSES = tuple(LOSS_TABLE)
+SOLVERS = {name: n_slots for name, (_, n_slots) in SOLVER_TABLE.items()}
+ISAS = ALL_ISAS = ("reference",)
+BUILD_INFO = f"NumPy {np.__version__} reference"
+
+_n_threads = 1
+
+
+def get_num_threads():
+    return _n_threads
+
+
+def set_num_threads(n):
+    global _n_threads
+    _n_threads = max(1, n)
+
+
+class Net:
+    """A network in training; see the module's docstring for what it computes."""
+
+    def __init__(
+        self,
+        units,
+        *,
+        dtype,
+        activations,
+        loss,
+        solver=None,
+        alpha=0.0,
+        momentum=0.9,
+        nesterov=True,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        max_rows=200,
+        max_nnz=0,
+        isa=None,
+    ):
+        units, activations = [int(n) for n in units], list(activations)
+        _require(len(units) >= 2 and min(units) >= 1, f"units are not sizes of layers: {units}")
+        _check_activations(activations, len(units) - 1)
+        _require(loss in LOSSES, f"unknown loss: {loss!r}")
+        _require(solver is None or solver in SOLVERS, f"unknown solver: {solver!r}")
+        _require(max_rows >= 1 and max_nnz >= 0, "max_rows or max_nnz is out of range")
+        self.isa, self.dtype = _check_isa(isa), _check_dtype(np.dtype(dtype))
+        self.step = 0
+        self._units, self._activations, self._loss, self._solver = units, activations, loss, solver
+        self._alpha = alpha
+        self._hyper = Hyper(momentum, nesterov, beta_1, beta_2, epsilon)
+        self._max_rows, self._max_nnz = max_rows, max_nnz
+        self._W_shapes = list(pairwise(units))
+        self._b_shapes = [(n,) for n in units[1:]]
+        n_slots = SOLVERS[solver] if solver else 0
+        # Slot -1 are the parameters themselves. [W0 .. WL, b0 .. bL] each.
+        self._slots = {
+            slot: [np.zeros(shape) for shape in self._W_shapes + self._b_shapes]
+            for slot in range(-1, n_slots)
+        }
+
+    def load_params(self, coefs, intercepts):
+        self._load(-1, coefs, intercepts)
+
+    def store_params(self, coefs, intercepts):
+        self._store(-1, coefs, intercepts)
+
+    def load_state(self, slot, coefs, intercepts):
+        _require(slot in self._slots and slot >= 0, f"no state slot {slot}")
+        self._load(slot, coefs, intercepts)
+
+    def store_state(self, slot, coefs, intercepts):
+        _require(slot in self._slots and slot >= 0, f"no state slot {slot}")
+        self._store(slot, coefs, intercepts)
+
+    def train(self, X, y, sample_weight, order, batch_size, learning_rate, n_threads=0):
+        """Update over the rows order[0], order[1], ... of X in consecutive mini-batches.
+
+        Returns the sum over mini-batches of J (before its update) times its rows. A mini-batch
+        whose sample weights sum to zero raises; the ones before it have been applied.
+        """
+        _require(self._solver is not None, "the network has no solver")
+        n = self._check_X(X)
+        Y = self._check_y(y, n)
+        w = _check_sample_weight(sample_weight, n)
+        order = np.asarray(order)
+        _require(order.ndim == 1 and order.dtype == np.int64, "order must be 1-d int64")
+        _require(((order >= 0) & (order < n)).all(), "order holds a row that X does not have")
+        _require(batch_size >= 1, "batch_size must be at least 1")
+        _require(min(batch_size, len(order)) <= self._max_rows, "batch_size exceeds max_rows")
+        update, n_slots = SOLVER_TABLE[self._solver]
+        loss_sum = 0.0
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            if hasattr(X, "indptr"):
+                nnz = (X.indptr[rows + 1] - X.indptr[rows]).sum()
+                _require(nnz <= self._max_nnz, "a mini-batch has more than max_nnz non-zeros")
+            J, gradient = self._backprop(dense_rows(X, rows), Y[rows], w[rows])
+            loss_sum += J * len(rows)
+            self.step += 1
+            params = self._slots[-1]
+            with np.errstate(all="ignore"):
+                for i, G in enumerate(gradient):
+                    state = [self._slots[slot][i] for slot in range(n_slots)]
+                    params[i] = update(params[i], G, state, self.step, learning_rate, self._hyper)
+        return float(loss_sum)
+
+    def loss_grad(self, params, grad, X, y, sample_weight, n_threads=0):
+        """Load the flat params, write J's gradient over all rows of X into the flat grad, return J.
+
+        Both are laid out [W0 .. WL, b0 .. bL], every W row by row.
+        """
+        n = self._check_X(X)
+        Y = self._check_y(y, n)
+        w = _check_sample_weight(sample_weight, n)
+        sizes = [P.size for P in self._slots[-1]]
+        for name, vector in (("params", params), ("grad", grad)):
+            _check_arrays(name, [vector], [(sum(sizes),)], self.dtype)
+        pieces = np.split(params, np.cumsum(sizes)[:-1])
+        self._slots[-1] = [
+            piece.reshape(P.shape).astype(np.float64)
+            for piece, P in zip(pieces, self._slots[-1], strict=True)
+        ]
+        J, gradient = self._backprop(dense_rows(X, np.arange(n)), Y, w)
+        with np.errstate(all="ignore"):
+            grad[...] = np.concatenate([G.ravel() for G in gradient])
+        return float(J)
+
+    def _backprop(self, X, Y, w):
+        if w.sum() == 0:
+            raise ZeroDivisionError("Weights sum to zero, can't be normalized")
+        n_layers = len(self._activations)
+        params = self._slots[-1]
+        with np.errstate(all="ignore"):
+            J, dW, db = backprop(
+                X,
+                Y,
+                w,
+                params[:n_layers],
+                params[n_layers:],
+                self._activations,
+                self._loss,
+                self._alpha,
+                np.finfo(self.dtype).eps,
+            )
+        return J, dW + db
+
+    def _load(self, slot, coefs, intercepts):
+        _check_arrays("coefs", coefs, self._W_shapes, self.dtype)
+        _check_arrays("intercepts", intercepts, self._b_shapes, self.dtype)
+        self._slots[slot] = [a.astype(np.float64) for a in [*coefs, *intercepts]]
+
+    def _store(self, slot, coefs, intercepts):
+        _check_arrays("coefs", coefs, self._W_shapes, self.dtype)
+        _check_arrays("intercepts", intercepts, self._b_shapes, self.dtype)
+        with np.errstate(all="ignore"):
+            for out, value in zip([*coefs, *intercepts], self._slots[slot], strict=True):
+                out[...] = value
+
+    def _check_X(self, X):
+        n = _check_X(X, self._units[0])
+        _require(not hasattr(X, "indptr") or self._max_nnz > 0 or len(X.data) == 0, "max_nnz is 0")
+        return n
+
+    def _check_y(self, y, n):
+        """Return y as a float64 matrix; class indices become one-hot rows."""
+        n_outputs = self._units[-1]
+        if y.ndim == 1:
+            _require(self._loss == "log_loss" and n_outputs > 1, "the loss takes no class indices")
+            _require(y.dtype == np.int32, "class indices must be int32")
+            _require(y.shape == (n,), f"y has shape {y.shape}, X has {n} rows")
+            _require(((y >= 0) & (y < n_outputs)).all(), "a class index is out of range")
+            return np.eye(n_outputs)[y]
+        _check_arrays("y", [y], [(n, n_outputs)], self.dtype)
+        return y.astype(np.float64)
+
+
+def predict(X, coefs, intercepts, activations, *, n_threads=0, check_finite=False, isa=None):
+    """Return the last layer's activations for every row of X, in the dtype of coefs.
+
+    With check_finite, None if X holds a NaN or an infinity.
+    """
+    activations = list(activations)
+    _check_isa(isa)
+    _require(len(coefs) >= 1 and all(W.ndim == 2 for W in coefs), "coefs must be matrices")
+    _check_activations(activations, len(coefs))
+    dtype = _check_dtype(coefs[0].dtype)
+    units = [coefs[0].shape[0], *(W.shape[1] for W in coefs)]
+    _check_arrays("coefs", coefs, list(pairwise(units)), dtype)
+    _check_arrays("intercepts", intercepts, [(n,) for n in units[1:]], dtype)
+    n = _check_X(X, units[0])
+    X = dense_rows(X, np.arange(n))
+    if check_finite and not np.isfinite(X).all():
+        return None
+    with np.errstate(all="ignore"):
+        coefs = [W.astype(np.float64) for W in coefs]
+        intercepts = [b.astype(np.float64) for b in intercepts]
+        return forward(X, coefs, intercepts, activations)[-1].astype(dtype)
+
+
+def dense_rows(X, rows):
+    """Return the given rows of X, an array or a CSR matrix, as a dense float64 array."""
+    if not hasattr(X, "indptr"):
+        return X[rows].astype(np.float64)
+    out = np.zeros((len(rows), X.shape[1]))
+    for out_row, i in zip(out, rows, strict=True):
+        entries = slice(X.indptr[i], X.indptr[i + 1])
+        np.add.at(out_row, X.indices[entries], X.data[entries])  # sums duplicates
+    return out
+
+
+def _require(condition, message):
+    if not condition:
+        raise ValueError(message)
+
+
+def _check_isa(isa):
+    _require(isa is None or isa in ISAS, f"unknown isa: {isa!r}")
+    return isa or ISAS[0]
+
+
+def _check_dtype(dtype):
+    _require(dtype in (np.float32, np.float64), f"dtype must be float32 or float64, not {dtype}")
+    return dtype
+
+
+def _check_activations(activations, n_layers):
+    _require(len(activations) == n_layers, f"{n_layers} layers need as many activations")
+    for name in activations[:-1]:
+        _require(name in ACTIVATIONS, f"unknown activation of a hidden layer: {name!r}")
+    _require(activations[-1] in OUT_ACTIVATIONS, f"unknown output activation: {activations[-1]!r}")
+
+
+def _check_arrays(name, arrays, shapes, dtype):
+    _require(len(arrays) == len(shapes), f"{name}: {len(arrays)} arrays, not {len(shapes)}")
+    for a, shape in zip(arrays, shapes, strict=True):
+        _require(a.shape == shape, f"{name}: shape {a.shape}, not {shape}")
+        _require(a.dtype == dtype, f"{name}: dtype {a.dtype}, not {dtype}")
+        _require(a.flags.c_contiguous, f"{name} must be C-contiguous")
+
+
+def _check_X(X, n_features):
+    """Return the number of rows of X, after a look at its shape and dtype."""
+    _require(X.ndim == 2 and X.shape[1] == n_features, f"X: shape {X.shape}, not (n, {n_features})")
+    if hasattr(X, "indptr"):
+        _require(X.format == "csr", "a sparse X must be CSR")
+        _check_dtype(X.data.dtype)
+    else:
+        _check_dtype(X.dtype)
+    return X.shape[0]
+
+
+def _check_sample_weight(sample_weight, n):
+    """Return the weights of n rows; ones stand for none."""
+    if sample_weight is None:
+        return np.ones(n)
+    _check_arrays("sample_weight", [sample_weight], [(n,)], np.float64)
+    return sample_weight
