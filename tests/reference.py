@@ -318,7 +318,7 @@ class Net:
             if hasattr(X, "indptr"):
                 nnz = (X.indptr[rows + 1] - X.indptr[rows]).sum()
                 _require(nnz <= self._max_nnz, "a mini-batch has more than max_nnz non-zeros")
-            J, gradient = self._backprop(dense_rows(X, rows), Y[rows], w[rows])
+            J, gradient = self._backprop(dense_rows(X, rows, self.dtype), Y[rows], w[rows])
             loss_sum += J * len(rows)
             self.step += 1
             params = self._slots[-1]
@@ -344,7 +344,7 @@ class Net:
             piece.reshape(P.shape).astype(np.float64)
             for piece, P in zip(pieces, self._slots[-1], strict=True)
         ]
-        J, gradient = self._backprop(dense_rows(X, np.arange(n)), Y, w)
+        J, gradient = self._backprop(dense_rows(X, np.arange(n), self.dtype), Y, w)
         with np.errstate(all="ignore"):
             grad[...] = np.concatenate([G.ravel() for G in gradient])
         return float(J)
@@ -412,24 +412,25 @@ def predict(X, coefs, intercepts, activations, *, n_threads=0, check_finite=Fals
     _check_arrays("coefs", coefs, list(pairwise(units)), dtype)
     _check_arrays("intercepts", intercepts, [(n,) for n in units[1:]], dtype)
     n = _check_X(X, units[0])
-    X = dense_rows(X, np.arange(n))
-    if check_finite and not np.isfinite(X).all():
+    if check_finite and not np.isfinite(X.data if hasattr(X, "indptr") else X).all():
         return None
+    X = dense_rows(X, np.arange(n), dtype)
     with np.errstate(all="ignore"):
         coefs = [W.astype(np.float64) for W in coefs]
         intercepts = [b.astype(np.float64) for b in intercepts]
         return forward(X, coefs, intercepts, activations)[-1].astype(dtype)
 
 
-def dense_rows(X, rows):
-    """Return the given rows of X, an array or a CSR matrix, as a dense float64 array."""
-    if not hasattr(X, "indptr"):
-        return X[rows].astype(np.float64)
-    out = np.zeros((len(rows), X.shape[1]))
-    for out_row, i in zip(out, rows, strict=True):
-        entries = slice(X.indptr[i], X.indptr[i + 1])
-        np.add.at(out_row, X.indices[entries], X.data[entries])  # sums duplicates
-    return out
+def dense_rows(X, rows, dtype):
+    """Return rows of X, an array or a CSR matrix, rounded to dtype, as a dense float64 array."""
+    with np.errstate(over="ignore"):
+        if not hasattr(X, "indptr"):
+            return X[rows].astype(dtype).astype(np.float64)
+        out = np.zeros((len(rows), X.shape[1]))
+        for out_row, i in zip(out, rows, strict=True):
+            entries = slice(X.indptr[i], X.indptr[i + 1])
+            np.add.at(out_row, X.indices[entries], X.data[entries].astype(dtype))  # sums duplicates
+        return out
 
 
 def _require(condition, message):
