@@ -1,0 +1,169 @@
+"""Builds fastmlp._core: the C engine in src_c/ and its Cython binding.
+
+What can be declared stands in pyproject.toml. Left for code: the engine knows nothing of Python,
+so its objects are compiled apart from the binding, with its own flags, in parallel, and kept in a
+folder per compiler and flags. Development, sanitizer and release builds, and those for several
+Python versions, thus never recompile or mix each other's objects. No flag depends on the CPU:
+src_c/isa/*.c choose their instruction sets by pragma.
+
+Environment:
+    FASTMLP_DEV=1                        warnings in the engine are errors; symbols are kept
+    FASTMLP_SANITIZE=address,undefined   what to give to -fsanitize=
+    FASTMLP_ABI3=0                       a binding for this Python version only
+    CC, CFLAGS, LDFLAGS                  as everywhere
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+import sysconfig
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, PlatformError
+
+DEV = os.environ.get("FASTMLP_DEV", "0") not in ("", "0")
+SANITIZE = os.environ.get("FASTMLP_SANITIZE", "")
+# The free-threaded interpreters have no stable ABI.
+ABI3 = os.environ.get("FASTMLP_ABI3", "1") != "0" and not sysconfig.get_config_var(
+    "Py_GIL_DISABLED"
+)
+
+# The ISA files first: they take longest, and a parallel build ends soonest when they start first.
+ENGINE_SOURCES = [
+    str(p) for folder in ("src_c/isa", "src_c") for p in sorted(Path(folder).glob("*.c"))
+]
+ENGINE_HEADERS = sorted(str(p) for p in Path("src_c").rglob("*.h"))
+
+# -ffp-contract=off: a fused multiply-add happens only where the source says so, or results would
+# differ from compiler to compiler. Flags that change what arithmetic means are out of the question.
+ENGINE_FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
+SHARED_FLAGS = ["-pthread"]
+LINK_FLAGS = ["-pthread"]
+if DEV:
+    ENGINE_FLAGS += ["-Wall", "-Wextra", "-Werror"]
+if SANITIZE:
+    SHARED_FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
+    LINK_FLAGS += [f"-fsanitize={SANITIZE}"]
+elif not DEV:
+    LINK_FLAGS += ["-Wl,-x" if sys.platform == "darwin" else "-Wl,--strip-all"]
+
+PROBE = """
+#include <Python.h>
+#if !defined(__GNUC__)
+#error "neither GCC nor Clang"
+#endif
+typedef float fm_probe __attribute__((vector_size(16)));
+static inline fm_probe fm_probe_add(fm_probe a, fm_probe b) { return a + b; }
+"""
+
+
+class BuildExt(build_ext):
+    """build_ext that compiles the engine first and says what is missing when it cannot."""
+
+    def initialize_options(self):
+        super().initialize_options()
+        self.cython_c_in_temp = True  # the generated C file stays out of the source tree
+
+    def build_extensions(self):
+        if not hasattr(self, "cython_directives"):
+            raise PlatformError("fastmlp is built with Cython, which is not installed here")
+        self._check_compiler()
+        self._rebuild_if_flags_changed()
+        objects = self._build_engine()
+        for ext in self.extensions:
+            ext.extra_objects = objects
+        super().build_extensions()
+
+    def _check_compiler(self):
+        if sys.platform == "win32" or self.compiler.compiler_type != "unix":
+            raise PlatformError(
+                "fastmlp is built with GCC or Clang on Linux or macOS; the compiler here is "
+                f"'{self.compiler.compiler_type}' on {sys.platform}. "
+                "On Windows it works inside WSL."
+            )
+        cc = self.compiler.compiler_so[0]
+        if shutil.which(cc) is None:
+            raise CompileError(
+                f"fastmlp needs a C compiler, and '{cc}' is not on the PATH. Install GCC or Clang "
+                "(Debian: build-essential, Fedora: gcc, macOS: xcode-select --install), "
+                "or name yours in CC."
+            )
+        include = Path(sysconfig.get_path("include"))
+        if not (include / "Python.h").exists():
+            raise CompileError(
+                f"fastmlp needs Python's header files, and {include} has no Python.h. "
+                "Install them (Debian: python3-dev, Fedora: python3-devel)."
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            probe = Path(folder, "probe.c")
+            probe.write_text(PROBE)
+            flags = [f for f in ENGINE_FLAGS if f != "-Werror"] + SHARED_FLAGS
+            try:
+                self.compiler.compile(
+                    [str(probe)],
+                    output_dir=folder,
+                    include_dirs=[str(include)],
+                    extra_postargs=flags,
+                )
+            except CompileError as error:
+                raise CompileError(
+                    f"the C compiler '{cc}' cannot build fastmlp, which needs GCC or Clang with "
+                    f"C11 and vector extensions. Its own words are above. ({error})"
+                ) from error
+
+    def _rebuild_if_flags_changed(self):
+        """Distutils looks at the age of files only."""
+        flags = repr((self.compiler.compiler_so, SHARED_FLAGS, LINK_FLAGS, ENGINE_FLAGS, ABI3))
+        record = Path(self.build_temp, "flags.txt")
+        if not record.exists() or record.read_text() != flags:
+            self.force = True
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(flags)
+
+    def _build_engine(self):
+        """Compile what is older than its source or any header; return all object files."""
+        flags = ENGINE_FLAGS + SHARED_FLAGS
+        command = repr((self.compiler.compiler_so, flags))
+        folder = Path("build", f"engine-{hashlib.sha256(command.encode()).hexdigest()[:12]}")
+        macros = [("FM_BUILD_FLAGS", f'"{" ".join(flags)}"')]
+        headers_age = max(os.path.getmtime(h) for h in ENGINE_HEADERS)
+
+        def compile_one(source):
+            target = (folder / source).with_suffix(".o")
+            newest = max(headers_age, os.path.getmtime(source))
+            if not target.exists() or target.stat().st_mtime <= newest:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self.compiler.compile(
+                    [source],
+                    output_dir=str(folder),
+                    macros=macros,
+                    include_dirs=["src_c"],
+                    extra_postargs=flags,
+                )
+            return str(target)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(compile_one, ENGINE_SOURCES))
+
+
+setup(
+    ext_modules=[
+        Extension(
+            "fastmlp._core",
+            ["fastmlp/_core.pyx"],
+            include_dirs=["src_c"],
+            depends=ENGINE_SOURCES + ENGINE_HEADERS,
+            define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
+            extra_compile_args=SHARED_FLAGS,
+            extra_link_args=LINK_FLAGS,
+            py_limited_api=ABI3,
+        )
+    ],
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+)
