@@ -1,34 +1,37 @@
-# make test, make demo: everything a fresh machine needs is Python 3.11+, a C compiler and make.
-# `make help` lists the targets. Other interpreter: make PYTHON=python3.13 test
+# make test, make demo: all that a fresh machine needs is Python 3.11+, a C compiler and make.
+# `make help` lists the targets. Another interpreter: make PYTHON=python3.13 test
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-DEMO_OUT ?= build/demo
 
 export FASTMLP_DEV ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 SOURCES = setup.py pyproject.toml $(wildcard fastmlp/*.pyx fastmlp/*.pxd src_c/*.[ch] src_c/*/*.[ch])
+C_FILES = $(wildcard src_c/*.[ch] src_c/*/*.[ch] tests/c/*.[ch])
 
-# Prints what pyproject.toml requires: for building, for running, and the extras given as arguments.
+# Prints what pyproject.toml requires to "build", to "run", or for the extras that are named.
 REQUIREMENTS = import sys, tomllib; \
   t = tomllib.load(open("pyproject.toml", "rb")); p = t["project"]; \
-  print(*t["build-system"]["requires"], *p["dependencies"], \
-        *(r for extra in sys.argv[1:] for r in p["optional-dependencies"][extra]), sep="\n")
+  groups = {"build": t["build-system"]["requires"], "run": p["dependencies"]}; \
+  groups |= p["optional-dependencies"]; \
+  print(*(r for name in sys.argv[1:] for r in groups[name]), sep="\n")
 
 .PHONY: help build test test-all demo sanitize lint format bench bench-quick docs wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
 
-# -- environments. A stamp file marks each step, so that a second run is quick and needs no network.
+# -------------------------------------------------------------------------------- environments
+# A stamp file marks each step, so that a second run is quick and needs no network.
 
 $(VENV)/.packages: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "fastmlp needs Python 3.11 or newer; $(PYTHON) is older. Try make PYTHON=python3.13"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "fastmlp needs Python 3.11 or newer, '$(PYTHON)' is not. Name one: make PYTHON=python3.13"; \
+	  exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c '$(REQUIREMENTS)' test > $(VENV)/requirements.txt
+	$(BIN)/python -c '$(REQUIREMENTS)' build run test > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements.txt
 	@touch $@
 
@@ -37,24 +40,77 @@ $(VENV)/.built: $(VENV)/.packages $(SOURCES)
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	@touch $@
 
-# Further tools, one stamp for each extra of pyproject.toml: .venv/.lint, .venv/.docs
+# Further tools: .lint and .docs install the extras of pyproject.toml with these names.
 $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.packages
 	$(BIN)/python -c '$(REQUIREMENTS)' $* > $(VENV)/requirements-$*.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements-$*.txt
 	@touch $@
 
-# -- targets
+# One by one: a peer that cannot be had here costs its rows only. PEERS overrides the list, for
+# instance to name a build of PyTorch without CUDA: make bench PEERS="torch==2.13.0+cpu jax"
+$(VENV)/.peers: $(VENV)/.packages
+	for peer in $${PEERS:-$$($(BIN)/python -c '$(REQUIREMENTS)' bench)}; do \
+	  $(BIN)/python -m pip install -q "$$peer" || echo "left out: $$peer"; \
+	done
+	@touch $@
+
+# ------------------------------------------------------------------------------------- targets
 
 build: $(VENV)/.built ## set up .venv and build the package in place
 
-test: $(VENV)/.built ## run the tests but for the slow ones (ARGS: further arguments of pytest)
+test: $(VENV)/.built ## run all tests but the slow ones; ARGS="-k sparse" goes to pytest
 	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.built ## run all tests
 	$(BIN)/python -m pytest -q $(ARGS)
 
-demo: $(VENV)/.built ## train fastmlp and scikit-learn side by side; table and picture
+demo: $(VENV)/.built ## train fastmlp and scikit-learn side by side: a table and a picture
 	$(BIN)/python examples/digits.py
 
+# The C tests, then the kernel tests from Python on an instrumented build beside the usual one.
+# Python itself is not instrumented, so the sanitizer's runtime has to be loaded before it; so has
+# the C++ library, whose exceptions (in SciPy) the runtime wants to intercept.
+SANITIZE_CC ?= gcc
+SANITIZE_LIBRARIES = $(shell for lib in libasan.so libubsan.so libstdc++.so; do \
+  $(SANITIZE_CC) -print-file-name=$$lib; done)
+SANITIZE_TESTS ?= tests/test_core.py
+sanitize: export FASTMLP_SANITIZE = address,undefined
+sanitize: $(VENV)/.packages ## C tests and kernel tests under address, undefined and thread sanitizers
+	$(MAKE) -C tests/c sanitize
+	CC=$(SANITIZE_CC) $(BIN)/python setup.py -q build \
+	  --build-temp build/sanitize/temp --build-lib build/sanitize/lib
+	PYTHONPATH=build/sanitize/lib LD_PRELOAD="$(SANITIZE_LIBRARIES)" PYTHONMALLOC=malloc \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	  $(BIN)/pytest -q -m "not slow" -p no:cacheprovider $(SANITIZE_TESTS) $(ARGS)
+
+lint: $(VENV)/.lint ## check style and spelling of Python and C
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+	$(BIN)/codespell
+
+format: $(VENV)/.lint ## format Python and C files in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
+
+# The peers have an environment of their own: they are large, and not needed for anything else.
+bench bench-quick: PEER_VENV = .venv-bench
+bench: ## compare with scikit-learn, PyTorch, JAX, ONNX Runtime; records in bench/results
+	$(MAKE) VENV=$(PEER_VENV) $(PEER_VENV)/.built $(PEER_VENV)/.peers
+	$(PEER_VENV)/bin/python -m bench $(ARGS)
+
+bench-quick: ## a few minutes' worth of it
+	$(MAKE) VENV=$(PEER_VENV) $(PEER_VENV)/.built $(PEER_VENV)/.peers
+	$(PEER_VENV)/bin/python -m bench --quick $(ARGS)
+
+docs: $(VENV)/.built $(VENV)/.docs ## write the API reference to build/docs
+	$(BIN)/pdoc --docformat numpy -o build/docs fastmlp
+
+wheel: $(VENV)/.packages ## build the source package and a release wheel into dist/
+	FASTMLP_DEV=0 $(BIN)/python -m build --no-isolation
+
 clean: ## remove everything that was built, and the environments
-	rm -rf build dist .venv .venv-bench fastmlp.egg-info fastmlp/*.so .pytest_cache .ruff_cache
+	rm -rf build dist .venv .venv-bench fastmlp.egg-info fastmlp/*.so tests/c/build \
+	  .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,12 +26,16 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, PlatformError
 
-DEV = os.environ.get("FASTMLP_DEV", "0") not in ("", "0")
+
+def switch(name, default):
+    """An environment variable that is on unless it is 0 or empty."""
+    return os.environ.get(name, default) not in ("", "0")
+
+
+DEV = switch("FASTMLP_DEV", "0")
 SANITIZE = os.environ.get("FASTMLP_SANITIZE", "")
 # The free-threaded interpreters have no stable ABI.
-ABI3 = os.environ.get("FASTMLP_ABI3", "1") != "0" and not sysconfig.get_config_var(
-    "Py_GIL_DISABLED"
-)
+ABI3 = switch("FASTMLP_ABI3", "1") and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 # The ISA files first: they take longest, and a parallel build ends soonest when they start first.
 ENGINE_SOURCES = [
@@ -41,8 +45,9 @@ ENGINE_HEADERS = sorted(str(p) for p in Path("src_c").rglob("*.h"))
 
 # -ffp-contract=off: a fused multiply-add happens only where the source says so, or results would
 # differ from compiler to compiler. Flags that change what arithmetic means are out of the question.
-ENGINE_FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
-SHARED_FLAGS = ["-pthread"]
+ENGINE_FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno"]
+# For the binding too. What fastmlp.h marks as FM_API is visible, and nothing else.
+SHARED_FLAGS = ["-pthread", "-fvisibility=hidden"]
 LINK_FLAGS = ["-pthread"]
 if DEV:
     ENGINE_FLAGS += ["-Wall", "-Wextra", "-Werror"]
