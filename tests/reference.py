@@ -303,7 +303,7 @@ class Net:
         whose sample weights sum to zero raises; the ones before it have been applied.
         """
         _require(self._solver is not None, "the network has no solver")
-        n = self._check_X(X)
+        n = _check_X(X, self._units[0])
         Y = self._check_y(y, n)
         w = _check_sample_weight(sample_weight, n)
         order = np.asarray(order)
@@ -315,9 +315,7 @@ class Net:
         loss_sum = 0.0
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            if hasattr(X, "indptr"):
-                nnz = (X.indptr[rows + 1] - X.indptr[rows]).sum()
-                _require(nnz <= self._max_nnz, "a mini-batch has more than max_nnz non-zeros")
+            _require(count_nnz(X, rows).sum() <= self._max_nnz, "a mini-batch exceeds max_nnz")
             J, gradient = self._backprop(dense_rows(X, rows, self.dtype), Y[rows], w[rows])
             loss_sum += J * len(rows)
             self.step += 1
@@ -333,7 +331,8 @@ class Net:
 
         Both are laid out [W0 .. WL, b0 .. bL], every W row by row.
         """
-        n = self._check_X(X)
+        n = _check_X(X, self._units[0])
+        _require((count_nnz(X, np.arange(n)) <= self._max_nnz).all(), "a row exceeds max_nnz")
         Y = self._check_y(y, n)
         w = _check_sample_weight(sample_weight, n)
         sizes = [P.size for P in self._slots[-1]]
@@ -380,11 +379,6 @@ class Net:
             for out, value in zip([*coefs, *intercepts], self._slots[slot], strict=True):
                 out[...] = value
 
-    def _check_X(self, X):
-        n = _check_X(X, self._units[0])
-        _require(not hasattr(X, "indptr") or self._max_nnz > 0 or len(X.data) == 0, "max_nnz is 0")
-        return n
-
     def _check_y(self, y, n):
         """Return y as a float64 matrix; class indices become one-hot rows."""
         n_outputs = self._units[-1]
@@ -425,12 +419,19 @@ def dense_rows(X, rows, dtype):
     """Return rows of X, an array or a CSR matrix, rounded to dtype, as a dense float64 array."""
     with np.errstate(over="ignore"):
         if not hasattr(X, "indptr"):
-            return X[rows].astype(dtype).astype(np.float64)
+            return X[rows].astype(dtype).astype(np.float64, order="C")
         out = np.zeros((len(rows), X.shape[1]))
         for out_row, i in zip(out, rows, strict=True):
             entries = slice(X.indptr[i], X.indptr[i + 1])
             np.add.at(out_row, X.indices[entries], X.data[entries].astype(dtype))  # sums duplicates
         return out
+
+
+def count_nnz(X, rows):
+    """Return the number of stored entries of the given rows of a CSR matrix; dense: zeros."""
+    if not hasattr(X, "indptr"):
+        return np.zeros(len(rows), np.int64)
+    return X.indptr[rows + 1] - X.indptr[rows]
 
 
 def _require(condition, message):

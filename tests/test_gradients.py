@@ -1,0 +1,91 @@
+"""Gradients against finite differences of the loss, for every row of every table.
+
+The reference and the engine could share a wrong formula; a difference quotient cannot.
+"""
+
+import numpy as np
+import problems
+import pytest
+import reference
+
+from fastmlp import _core
+
+H = 1e-5  # the central difference's error is of order H^2 = 1e-10
+
+
+def objective(core, p, params, **options):
+    """What the gradient is the gradient of; see reference._squared_error_grad."""
+    loss = net_loss(core, p, params, **options)
+    if p.loss != "squared_error":
+        return loss
+    W = np.concatenate([W.ravel() for W in split(p, params)])
+    s = p.n if p.sample_weight is None else p.sample_weight.sum()
+    penalty = 0.5 * p.alpha * (W @ W) / s
+    return p.units[-1] * (loss - penalty) + penalty
+
+
+def net_loss(core, p, params, **options):
+    return p.net(core, **options).loss_grad(
+        params, np.empty_like(params), p.X, p.y, p.sample_weight
+    )
+
+
+def split(p, params):
+    """The coefs in the flat vector of parameters."""
+    ends = np.cumsum([W.size for W in p.coefs])
+    return np.split(params[: ends[-1]], ends[:-1])
+
+
+def assert_gradient(core, p, **options):
+    _, grad = problems.loss_grad(core, p, **options)
+    quotients = np.empty_like(grad)
+    for i in range(grad.size):
+        step = np.zeros_like(grad)
+        step[i] = H
+        quotients[i] = (
+            objective(core, p, p.params + step, **options)
+            - objective(core, p, p.params - step, **options)
+        ) / (2 * H)
+    np.testing.assert_allclose(grad, quotients, rtol=2e-6, atol=2e-8 * max(1, np.abs(grad).max()))
+
+
+@pytest.mark.parametrize("out", _core.OUT_ACTIVATIONS)
+@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
+def test_gradient(hidden, loss, out, isa):
+    p = problems.make([3, 5, 3], 7, np.float64, hidden=hidden, loss=loss, out=out, alpha=0.7)
+    assert_gradient(_core, p, isa=isa)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("density", [None, 0.4])
+@pytest.mark.parametrize("units", [[4, 2], [4, 1], [2, 3, 4, 1], [4, 3, 2, 5, 3]], ids=str)
+@pytest.mark.parametrize("loss", _core.LOSSES)
+def test_gradient_of_other_shapes(loss, units, density, weighted, isa):
+    p = problems.make(units, 9, np.float64, loss=loss, density=density, weighted=weighted)
+    assert_gradient(_core, p, isa=isa)
+
+
+def test_gradient_of_class_indices(isa):
+    p = problems.make([4, 6, 5], 11, np.float64, loss="log_loss", labels=True, weighted=True)
+    assert_gradient(_core, p, isa=isa)
+
+
+@pytest.mark.parametrize("out", ["softmax", "logistic"])
+@pytest.mark.parametrize("loss", ["log_loss", "binary_log_loss"])
+def test_gradient_of_soft_targets(loss, out, isa):
+    """Targets between 0 and 1."""
+    p = problems.make([4, 6, 5], 11, np.float64, loss=loss, out=out)
+    p.y = np.random.default_rng(0).dirichlet(np.ones(5), size=p.n)
+    assert_gradient(_core, p, isa=isa)
+
+
+@pytest.mark.parametrize(("loss", "out"), problems.CANONICAL.items())
+def test_short_form_equals_the_chain_rule(loss, out):
+    """a - y is dl/da * f'(z) for the pairs of loss and output that claim it."""
+    p = problems.make([4, 5], 9, np.float64, loss=loss)
+    A = problems.predict(reference, p)
+    dA = reference.LOSS_TABLE[loss].grad(p.y, A, np.finfo(np.float64).eps)
+    np.testing.assert_allclose(
+        reference.ACTIVATION_TABLE[out].back(A, dA), A - p.y, rtol=1e-12, atol=1e-14
+    )
