@@ -1,0 +1,329 @@
+/* test_vmath.c - simd/<isa>.h and vmath.h against libm, for one ISA and dtype.
+ *
+ *     cc -O3 -ffp-contract=off -std=gnu11 -I src_c -mavx2 -mfma -DFM_F64=0 \
+ *        -DSIMD='"simd/avx2.h"' tests/c/test_vmath.c -lm && ./a.out
+ *
+ * Prints per function the largest error in units in the last place of the exact
+ * result and a checksum of all results: ISAs with a fused multiply-add must
+ * print the same. Fails if an error is above its bound.
+ *
+ *     a.out [log2 of the number of random arguments = 22]
+ *     a.out all          all 2^32 arguments (f32), 2^28 random ones (f64)
+ *     a.out time         nanoseconds per element in L1 instead
+ */
+#define _GNU_SOURCE
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include SIMD
+#include "vmath.h"
+
+#if FM_F64
+typedef long double R; /* of the reference */
+#define REF(f) f##l
+#else
+typedef double R;
+#define REF(f) f
+#endif
+
+#define MIN_NORMAL ((T)(FM_F64 ? 0x1p-1022 : 0x1p-126))
+enum { BLOCK = 4096 };
+
+static int n_failed;
+
+#define CHECK(ok, ...)                                                                             \
+    do {                                                                                           \
+        if (!(ok)) {                                                                               \
+            if (n_failed++ < 20) {                                                                 \
+                printf("FAILED line %d: ", __LINE__);                                              \
+                printf(__VA_ARGS__);                                                               \
+                printf("\n");                                                                      \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+
+static TU to_bits(T x)
+{
+    TU u;
+    memcpy(&u, &x, sizeof(u));
+    return u;
+}
+
+static T from_bits(TU u)
+{
+    T x;
+    memcpy(&x, &u, sizeof(x));
+    return x;
+}
+
+static uint64_t random_state = 1;
+
+static uint64_t random_64(void) /* splitmix64 */
+{
+    uint64_t z = random_state += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
+static void set_flush_to_zero(int on)
+{
+#if defined(__x86_64__)
+    unsigned csr = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(on ? csr | 0x8040u : csr & ~0x8040u);
+#elif defined(__aarch64__)
+    uint64_t fpcr;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(fpcr));
+    fpcr = on ? fpcr | (1u << 24) : fpcr & ~(uint64_t)(1u << 24);
+    __asm__ volatile("msr fpcr, %0" : : "r"(fpcr));
+#else
+    (void)on;
+#endif
+}
+
+/* --------------------------------------------------------------- functions */
+static R ref_logistic(R x)
+{
+    return 1 / (1 + REF(exp)(-x));
+}
+
+#define ARRAY_OF(f)                                                                                \
+    static void array_##f(T *restrict out, const T *restrict x, int n)                             \
+    {                                                                                              \
+        for (int i = 0; i < n; i += FM_LANES)                                                      \
+            v_store(out + i, v_##f(v_load(x + i)));                                                \
+    }
+ARRAY_OF(exp)
+ARRAY_OF(log)
+ARRAY_OF(tanh)
+ARRAY_OF(logistic)
+
+static const struct function {
+    const char *name;
+    void (*array)(T *restrict out, const T *restrict x, int n);
+    R (*ref)(R x);
+    double bound;    /* in ULP */
+    T from, to;      /* half of the random arguments fall here */
+    int flushes;     /* a subnormal result may be zero */
+} functions[] = {
+    {"exp", array_exp, REF(exp), FM_F64 ? 1.5 : 1.5, FM_EXP_LO, FM_EXP_HI, 0},
+    {"log", array_log, REF(log), FM_F64 ? 1.5 : 1.5, (T)0.5, 2, 0},
+    {"tanh", array_tanh, REF(tanh), FM_F64 ? 3.0 : 3.0, FM_EXP_NONE / 2, -FM_EXP_NONE / 2, 0},
+    {"logistic", array_logistic, ref_logistic, FM_F64 ? 3.0 : 3.0, FM_EXP_NONE, -FM_EXP_NONE, 1},
+};
+
+/* |got - want| in units of the last place of want; an infinite got counts as
+ * the power of two after the largest finite number. */
+static double ulps(T got, R want)
+{
+    if (isnan(want) || isnan(got))
+        return isnan(want) && isnan(got) ? 0 : INFINITY;
+    R above = FM_F64 ? (R)0x1p1023 * 2 : (R)0x1p127 * 2;
+    R g = isinf(got) ? copysign(1, got) * above : (R)got;
+    if (REF(fabs)(want) >= above)
+        want = copysign(1, want) * above;
+    int e;
+    REF(frexp)(want, &e);
+    if (e < 2 - FM_BIAS)
+        e = 2 - FM_BIAS; /* of the smallest normal number */
+    return (double)(REF(fabs)(g - want) * REF(ldexp)(1, FM_MANTISSA + 1 - e));
+}
+
+struct result {
+    double max_ulp;
+    T at;
+    uint64_t checksum;
+};
+
+static void measure(const struct function *f, const T *x, struct result *result)
+{
+    static T out[BLOCK], flushed[BLOCK];
+    f->array(out, x, BLOCK);
+    for (int i = 0; i < BLOCK; i++) {
+        R want = f->ref(x[i]);
+        double u = ulps(out[i], want);
+        if (f->flushes && out[i] == 0 && want > 0 && want < MIN_NORMAL)
+            u = 0;
+        if (u > result->max_ulp) {
+            result->max_ulp = u;
+            result->at = x[i];
+        }
+        uint64_t bits = isnan(out[i]) ? 0 : to_bits(out[i]);
+        result->checksum = (result->checksum ^ bits) * 0x9e3779b97f4a7c15;
+        result->checksum ^= result->checksum >> 32;
+    }
+    set_flush_to_zero(1);
+    f->array(flushed, x, BLOCK);
+    set_flush_to_zero(0);
+    for (int i = 0; i < BLOCK; i++) {
+        int subnormal = (x[i] != 0 && fabs(x[i]) < MIN_NORMAL);
+        int same = to_bits(out[i]) == to_bits(flushed[i]) || (isnan(out[i]) && isnan(flushed[i])) ||
+                   (fabs(out[i]) <= MIN_NORMAL && flushed[i] == 0);
+        CHECK(same || subnormal, "%s(%a) = %a, but %a when subnormals are flushed", f->name,
+              (double)x[i], (double)out[i], (double)flushed[i]);
+    }
+}
+
+static void report(const struct function *f, const struct result *result)
+{
+    printf("%-8s f%d %-8s %.3f ULP at %.9g  %016llx\n", FM_ISA_NAME, FM_F64 ? 64 : 32, f->name,
+           result->max_ulp, (double)result->at, (unsigned long long)result->checksum);
+    fflush(stdout);
+    CHECK(result->max_ulp <= f->bound, "%s: %g ULP at %a", f->name, result->max_ulp,
+          (double)result->at);
+}
+
+/* Powers of two, the limits and special values, each with its neighbours. */
+static int edges(T *x, int capacity)
+{
+    static const double special[] = {
+        0, INFINITY, NAN, 1, 0.5, 1.5, 2, 0.70710678118654752, 1.41421356237309505, 16.6, 17.33, 36.8,
+        37.43, 9.01, 18.7, 87.3365, 88.3763, 88.7228, 89.07, 103.279, 103.973, 708.396, 709.0895,
+        709.782712893384, 744.4400719213812, 745.1332191019412, 745.13321910194122, 1e30};
+    int n = 0;
+    for (int i = 0; i < (int)(sizeof(special) / sizeof(special[0])); i++) {
+        TU u = to_bits((T)special[i]);
+        for (int d = -8; d <= 8; d++) {
+            if (u == 0 && d < 0)
+                continue;
+            x[n++] = from_bits(u + (TU)d);
+            x[n++] = -from_bits(u + (TU)d);
+        }
+    }
+    for (int e = -1074; e < 1024; e += FM_F64 ? 3 : 1) {
+        TU u = to_bits((T)ldexp(1, e));
+        for (int d = -1; d <= 1 && n + 2 <= capacity; d++) {
+            x[n++] = from_bits(u + (TU)d);
+            x[n++] = -from_bits(u + (TU)d);
+        }
+        if (!FM_F64 && e == -150)
+            continue;
+        if (!FM_F64 && e < -150)
+            e = -151;
+        if (!FM_F64 && e == 127)
+            break;
+    }
+    return n;
+}
+
+static void test_function(const struct function *f, int all, int log2_n)
+{
+    static T x[BLOCK];
+    struct result result = {0};
+    random_state = 1;
+
+    for (int i = 0, n = edges(x, BLOCK); i < BLOCK; i++)
+        x[i] = i < n ? x[i] : 0;
+    measure(f, x, &result);
+    for (uint64_t i = 0; i < (uint64_t)1 << log2_n; i += BLOCK) {
+        for (int j = 0; j < BLOCK; j++) {
+            uint64_t z = random_64();
+            if (all && !FM_F64)
+                x[j] = from_bits((TU)(i + (unsigned)j));
+            else if (j % 2)
+                x[j] = from_bits((TU)z);
+            else
+                x[j] = f->from + (f->to - f->from) * (T)((double)(z >> 11) * 0x1p-53);
+        }
+        measure(f, x, &result);
+    }
+    report(f, &result);
+
+}
+
+/* -------------------------------------------------------------- operations */
+static void test_operations(void)
+{
+    static const T values[] = {0,    (T)-0.0, 1,           -1,           (T)0.5, (T)2.5,  (T)-3.5,
+                               1000, -123456, (T)1.000001, (T)-0.333333, (T)NAN, INFINITY, -INFINITY};
+    enum { N = sizeof(values) / sizeof(values[0]) };
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < N; j++) {
+            T a = values[i], b = values[j], c = values[(i + 3 * j + 1) % N];
+            T x[3 * FM_LANES + 1], y[FM_LANES + 1];
+            for (int l = 0; l < FM_LANES; l++) { /* lane 0 takes a, the others something else */
+                x[1 + l] = l ? 7 : a;
+                x[1 + FM_LANES + l] = l ? 8 : b;
+                x[1 + 2 * FM_LANES + l] = l ? 9 : c;
+            }
+            V va = v_load(x + 1), vb = v_load(x + 1 + FM_LANES), vc = v_load(x + 1 + 2 * FM_LANES);
+            M lt = v_lt(va, vb), le = v_le(va, vb), eq = v_eq(va, vb);
+#define EXPECT(vector, scalar)                                                                     \
+    do {                                                                                           \
+        v_store(y + 1, vector);                                                                    \
+        T want = scalar;                                                                           \
+        CHECK(to_bits(y[1]) == to_bits(want) || (isnan(y[1]) && isnan(want)), "%s(%g, %g, %g): %g", \
+              #vector, (double)a, (double)b, (double)c, (double)y[1]);                             \
+    } while (0)
+            EXPECT(va, a);
+            EXPECT(v_set1(a), a);
+            EXPECT(v_zero(), 0);
+            EXPECT(va + vb * vc, a + b * c);
+            EXPECT(va / vb - vc, a / b - c);
+            EXPECT(v_max(va, vb), a > b ? a : b);
+            EXPECT(v_min(va, vb), a < b ? a : b);
+            EXPECT(v_abs(va), (T)fabs(a));
+            EXPECT(v_neg(va), -a);
+            EXPECT(v_sign_of(v_abs(va), vb), (T)copysign(a, b));
+            EXPECT(v_sqrt(va), (T)sqrt(a));
+            EXPECT(v_select(lt, va, vc), a < b ? a : c);
+            EXPECT(v_select(le, va, vc), a <= b ? a : c);
+            EXPECT(v_select(eq, va, vc), a == b ? a : c);
+            EXPECT(v_from_bits(v_bits(va)), a);
+            if (strcmp(FM_ISA_NAME, "generic")) {
+                EXPECT(v_fma(va, vb, vc), FM_F64 ? fma(a, b, c) : fmaf(a, b, c));
+                EXPECT(v_fnma(va, vb, vc), FM_F64 ? fma(-a, b, c) : fmaf(-a, b, c));
+            } else {
+                EXPECT(v_fma(va, vb, vc), a * b + c);
+                EXPECT(v_fnma(va, vb, vc), c - a * b);
+            }
+            if (fabs(a) < 1e6) {
+                EXPECT(v_round(va) + v_zero(), (T)nearbyint(a) + 0);
+                EXPECT(v_from_int(v_to_int(va)), (T)nearbyint(a) + 0);
+                CHECK(v_to_int(va)[0] == (TI)nearbyint(a), "v_to_int(%g)", (double)a);
+            }
+            CHECK(v_any(eq) == (a == b), "v_any");
+            V seen = v_fold_finite(v_fold_finite(v_zero(), va), vb);
+            CHECK(v_all_finite(seen) == (isfinite(a) && isfinite(b)), "v_all_finite(%g, %g)",
+                  (double)a, (double)b);
+        }
+}
+
+static void measure_time(void)
+{
+    static T x[BLOCK], out[BLOCK];
+    for (size_t k = 0; k < sizeof(functions) / sizeof(functions[0]); k++) {
+        const struct function *f = &functions[k];
+        double best = INFINITY;
+        for (int i = 0; i < BLOCK; i++)
+            x[i] = f->from + (f->to - f->from) * (T)((double)(random_64() >> 11) * 0x1p-53);
+        for (int round = 0; round < 50; round++) {
+            struct timespec t0, t1;
+            clock_gettime(CLOCK_MONOTONIC, &t0);
+            for (int i = 0; i < 100; i++)
+                f->array(out, x, BLOCK);
+            clock_gettime(CLOCK_MONOTONIC, &t1);
+            double s = (double)(t1.tv_sec - t0.tv_sec) + 1e-9 * (double)(t1.tv_nsec - t0.tv_nsec);
+            best = fmin(best, s / 100 / BLOCK);
+        }
+        printf("%-8s f%d %-8s %.3f ns\n", FM_ISA_NAME, FM_F64 ? 64 : 32, f->name, best * 1e9);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "time")) {
+        measure_time();
+        return 0;
+    }
+    int all = argc > 1 && !strcmp(argv[1], "all");
+    int log2_n = all ? (FM_F64 ? 28 : 32) : argc > 1 ? atoi(argv[1]) : 22;
+    test_operations();
+    for (size_t k = 0; k < sizeof(functions) / sizeof(functions[0]); k++)
+        test_function(&functions[k], all, log2_n);
+    if (n_failed)
+        printf("%d failures\n", n_failed);
+    return n_failed != 0;
+}
