@@ -1,0 +1,643 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The engine as Python sees it: arrays in, one call without the GIL, status to exception.
+
+No arithmetic happens here. See ``src_c/fastmlp.h`` for what the functions compute.
+"""
+
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS,
+    PyBUF_FORMAT,
+    PyBUF_STRIDES,
+    PyBUF_WRITABLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from libc.stdint cimport uintptr_t
+from libc.stdlib cimport calloc, free
+
+import os
+
+import numpy as np
+
+
+# ------------------------------------------------------------------- tables
+def _activations(where):
+    cdef int i = 0, at
+    names = []
+    while fm_activation_name(i, &at) != NULL:
+        if at & where:
+            names.append(fm_activation_name(i, NULL).decode())
+        i += 1
+    return tuple(names)
+
+
+def _rows():
+    cdef int i = 0, slots, available
+    numbers, losses, solvers, isas = {}, [], {}, {}
+    while fm_activation_name(i, NULL) != NULL:
+        numbers[fm_activation_name(i, NULL).decode()] = i
+        i += 1
+    i = 0
+    while fm_loss_name(i) != NULL:
+        losses.append(fm_loss_name(i).decode())
+        i += 1
+    i = 0
+    while fm_solver_name(i, &slots) != NULL:
+        solvers[fm_solver_name(i, NULL).decode()] = slots
+        i += 1
+    i = 0
+    while fm_isa_name(i, &available) != NULL:
+        isas[fm_isa_name(i, NULL).decode()] = bool(available)
+        i += 1
+    return numbers, tuple(losses), solvers, isas
+
+
+ACTIVATIONS = _activations(FM_FOR_HIDDEN)
+OUT_ACTIVATIONS = _activations(FM_FOR_OUTPUT)
+_ACTIVATION_NUMBERS, LOSSES, SOLVERS, _isas = _rows()
+ALL_ISAS = tuple(_isas)
+ISAS = tuple(name for name, available in _isas.items() if available)
+BUILD_INFO = fm_build_info().decode()
+MAX_BLOCK = FM_MAX_BLOCK
+
+
+def get_num_threads():
+    """Number of threads that ``n_threads=0`` stands for."""
+    return fm_get_num_threads()
+
+
+def set_num_threads(int n):
+    """Set what ``n_threads=0`` stands for; below 1: the CPUs this process may use."""
+    fm_set_num_threads(n)
+
+
+cdef int _raise(fm_status status, isa=None) except -1:
+    text = fm_status_text(status).decode()
+    if status == FM_NO_MEMORY or status == FM_TOO_LARGE:
+        raise MemoryError(text)
+    if status == FM_ZERO_WEIGHT:
+        raise ZeroDivisionError(text)
+    if status == FM_UNKNOWN_ISA or status == FM_NO_ISA:
+        asked = isa if isa is not None else os.environ.get("FASTMLP_ISA")
+        raise ValueError(
+            f"{text}: {asked!r} (argument isa or environment variable FASTMLP_ISA); "
+            f"this machine runs {', '.join(ISAS)}"
+        )
+    raise ValueError(text)
+
+
+# ------------------------------------------------------------------ buffers
+cdef class _Buffers:
+    """Buffers that stay valid until this object goes."""
+
+    cdef Py_buffer *views
+    cdef int n, room
+
+    def __cinit__(self, int room):
+        self.views = <Py_buffer *>calloc(room, sizeof(Py_buffer))
+        if self.views == NULL:
+            raise MemoryError
+        self.room = room
+
+    def __dealloc__(self):
+        for i in range(self.n):
+            PyBuffer_Release(&self.views[i])
+        free(self.views)
+
+    cdef Py_buffer *get(self, obj, int flags) except NULL:
+        assert self.n < self.room
+        PyObject_GetBuffer(obj, &self.views[self.n], flags | PyBUF_FORMAT)
+        self.n += 1
+        return &self.views[self.n - 1]
+
+
+cdef inline int _kind(Py_buffer *view) noexcept:
+    """The type character of a native scalar format, 0 for anything else."""
+    cdef const char *f = view.format
+    if f == NULL:
+        return c'B'
+    if f[0] == c'@' or f[0] == c'=':
+        f += 1
+    if f[0] == 0 or f[1] != 0:
+        return 0
+    return f[0]
+
+
+cdef inline bint _is_float(Py_buffer *view, fm_dtype dtype) noexcept:
+    return _kind(view) == (c'f' if dtype == FM_FLOAT32 else c'd')
+
+
+cdef inline int _int_bytes(Py_buffer *view) noexcept:
+    """Width of a native signed integer type, 0 for anything else."""
+    cdef int kind = _kind(view)
+    if kind == c'i' or kind == c'l' or kind == c'q':
+        return <int>view.itemsize
+    return 0
+
+
+cdef inline bint _is_aligned(Py_buffer *view) noexcept:
+    if <uintptr_t>view.buf % <size_t>view.itemsize:
+        return False
+    for i in range(view.ndim):
+        if view.strides != NULL and view.strides[i] % view.itemsize:
+            return False
+    return True
+
+
+cdef int _read_matrix(fm_matrix *X, obj, _Buffers buffers) except -1:
+    """Dense array of any strides, or CSR container, to the engine's description."""
+    cdef Py_buffer *view
+    cdef Py_buffer *indices
+    cdef Py_buffer *indptr
+    if hasattr(obj, "indptr"):
+        X.n_rows, X.n_cols = obj.shape
+        view = buffers.get(np.require(obj.data, requirements="A"), PyBUF_C_CONTIGUOUS)
+        indices = buffers.get(np.require(obj.indices, requirements="A"), PyBUF_C_CONTIGUOUS)
+        indptr = buffers.get(
+            np.require(obj.indptr, dtype=obj.indices.dtype, requirements="A"), PyBUF_C_CONTIGUOUS
+        )
+        X.index_bytes = _int_bytes(indices)
+        if X.index_bytes not in (4, 8) or _int_bytes(indptr) != X.index_bytes:
+            raise ValueError("indices and indptr of a CSR matrix must be int32 or int64")
+        if indptr.shape[0] != X.n_rows + 1:
+            raise ValueError(
+                f"indptr of a CSR matrix of {X.n_rows} rows has length {indptr.shape[0]}"
+            )
+        X.nnz = min(view.shape[0], indices.shape[0])
+        X.indices = indices.buf
+        X.indptr = indptr.buf
+    else:
+        view = buffers.get(obj, PyBUF_STRIDES)
+        if view.ndim != 2:
+            raise ValueError(f"X must have two dimensions, got {view.ndim}")
+        if not _is_aligned(view):
+            view = buffers.get(np.array(obj, order="C"), PyBUF_STRIDES)
+        X.n_rows = view.shape[0]
+        X.n_cols = view.shape[1]
+        X.row_stride = view.strides[0]
+        X.col_stride = view.strides[1]
+        X.indices = NULL
+        X.indptr = NULL
+        X.nnz = 0
+        X.index_bytes = 0
+    if _is_float(view, FM_FLOAT32):
+        X.dtype = FM_FLOAT32
+    elif _is_float(view, FM_FLOAT64):
+        X.dtype = FM_FLOAT64
+    else:
+        raise ValueError("X must be float32 or float64 in native byte order")
+    X.data = view.buf
+    return 0
+
+
+cdef int _read_params(const void **W, const void **b, coefs, intercepts, const int64_t *units,
+                      int n_layers, fm_dtype dtype, bint writable, _Buffers buffers) except -1:
+    """Pointers to the arrays of each layer, after a check of shape and dtype."""
+    cdef Py_buffer *view
+    cdef int i, flags = PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0)
+    if len(coefs) != n_layers or len(intercepts) != n_layers:
+        raise ValueError(
+            f"expected coefs and intercepts of {n_layers} layers, "
+            f"got {len(coefs)} and {len(intercepts)}"
+        )
+    for i in range(n_layers):
+        for values in (coefs[i], intercepts[i]):
+            is_coef = values is coefs[i]
+            try:
+                view = buffers.get(values, flags)
+            except (BufferError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{'coefs' if is_coef else 'intercepts'}[{i}] must be a C-contiguous "
+                    f"{'writable ' if writable else ''}array: {error}"
+                ) from None
+            if is_coef:
+                right = view.ndim == 2 and view.shape[0] == units[i] \
+                    and view.shape[1] == units[i + 1]
+            else:
+                right = view.ndim == 1 and view.shape[0] == units[i + 1]
+            if not right or not _is_float(view, dtype) or not _is_aligned(view):
+                wanted = f"({units[i]}, {units[i + 1]})" if is_coef else f"({units[i + 1]},)"
+                raise ValueError(
+                    f"{'coefs' if is_coef else 'intercepts'}[{i}] must have shape {wanted} and "
+                    f"dtype {'float32' if dtype == FM_FLOAT32 else 'float64'}, got shape "
+                    f"{np.shape(values)} and dtype {np.asarray(values).dtype}"
+                )
+            if is_coef:
+                W[i] = view.buf
+            else:
+                b[i] = view.buf
+    return 0
+
+
+cdef int _activation_number(name) except -1:
+    try:
+        return _ACTIVATION_NUMBERS[name]
+    except KeyError:
+        raise ValueError(
+            f"unknown activation {name!r}; there are {', '.join(_ACTIVATION_NUMBERS)}"
+        ) from None
+
+
+cdef class _Layers:
+    """C arrays with one entry per layer."""
+
+    cdef int n
+    cdef int64_t *units
+    cdef int *activations
+    cdef const void **W
+    cdef const void **b
+
+    def __cinit__(self, int n):
+        self.n = n
+        self.units = <int64_t *>calloc(n + 1, sizeof(int64_t))
+        self.activations = <int *>calloc(n, sizeof(int))
+        self.W = <const void **>calloc(n, sizeof(void *))
+        self.b = <const void **>calloc(n, sizeof(void *))
+        if not self.units or not self.activations or not self.W or not self.b:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.units)
+        free(self.activations)
+        free(self.W)
+        free(self.b)
+
+
+cdef fm_dtype _dtype_number(dtype) except *:
+    dtype = np.dtype(dtype)
+    if dtype == np.float32:
+        return FM_FLOAT32
+    if dtype == np.float64:
+        return FM_FLOAT64
+    raise ValueError(f"dtype must be float32 or float64, got {dtype}")
+
+
+# ------------------------------------------------------------------ network
+cdef class Net:
+    """A network that trains, in the engine's own layouts.
+
+    Parameters
+    ----------
+    units : sequence of int
+        Width of every layer, input and output included; n_layers + 1 numbers.
+    dtype : float32 or float64
+        Type of all parameters and arithmetic.
+    activations : sequence of str
+        One name per weight layer: hidden layers (``ACTIVATIONS``), then the output
+        (``OUT_ACTIVATIONS``).
+    loss : str
+        A name of ``LOSSES``.
+    solver : str or None
+        A name of ``SOLVERS``; None for a network that only serves `loss_grad`.
+    alpha : float
+        Strength of the L2 term.
+    momentum, nesterov, beta_1, beta_2, epsilon
+        Constants of the solvers.
+    max_rows : int
+        Rows of the largest mini-batch.
+    max_nnz : int
+        0 for dense X. For CSR X at least 1 and no less than the non-zeros of any
+        mini-batch (or of any ``MAX_BLOCK`` rows of a larger one).
+    isa : str or None
+        A name of ``ISAS``; None takes environment variable FASTMLP_ISA or the best.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, a size is below one, or the machine lacks `isa`.
+    MemoryError
+        If memory is short or the product of sizes overflows.
+    """
+
+    cdef fm_net *net
+    cdef fm_dtype kind
+    cdef _Layers layers
+    cdef bint busy
+    cdef int64_t _step
+    # The data of the last call, kept open: an epoch's runs all use the same.
+    cdef object data_X, data_y, data_weight
+    cdef _Buffers data_buffers
+    cdef fm_matrix X
+    cdef fm_targets y
+    cdef const double *weight
+
+    def __init__(self, units, *, dtype, activations, loss, solver=None, double alpha=0.0,
+                 double momentum=0.9, bint nesterov=True, double beta_1=0.9, double beta_2=0.999,
+                 double epsilon=1e-8, int64_t max_rows=200, int64_t max_nnz=0, isa=None):
+        cdef fm_config config
+        cdef int i, n = len(units) - 1
+        cdef bytes isa_name = None if isa is None else str(isa).encode()
+        if self.net != NULL:
+            raise RuntimeError("a Net is initialised once")
+        if n < 1 or len(activations) != n:
+            raise ValueError("units needs at least two numbers and activations one name less")
+        if loss not in LOSSES:
+            raise ValueError(f"unknown loss {loss!r}; there are {', '.join(LOSSES)}")
+        if solver is not None and solver not in SOLVERS:
+            raise ValueError(f"unknown solver {solver!r}; there are {', '.join(SOLVERS)}")
+        self.kind = _dtype_number(dtype)
+        self.layers = _Layers(n)
+        for i in range(n + 1):
+            self.layers.units[i] = units[i]
+        for i in range(n):
+            self.layers.activations[i] = _activation_number(activations[i])
+        config.dtype = self.kind
+        config.n_layers = n
+        config.units = self.layers.units
+        config.activations = self.layers.activations
+        config.loss = LOSSES.index(loss)
+        config.solver = -1 if solver is None else list(SOLVERS).index(solver)
+        config.alpha = alpha
+        config.momentum = momentum
+        config.nesterov = nesterov
+        config.beta_1 = beta_1
+        config.beta_2 = beta_2
+        config.epsilon = epsilon
+        config.max_rows = max_rows
+        config.max_nnz = max_nnz
+        config.isa = NULL if isa_name is None else <const char *>isa_name
+        status = fm_net_create(&self.net, &config)
+        if status != FM_OK:
+            _raise(status, isa)
+
+    def __dealloc__(self):
+        fm_net_free(self.net)
+
+    def __reduce__(self):
+        raise TypeError("a Net cannot be pickled; store its parameters and state")
+
+    @property
+    def isa(self):
+        """Name of the kernel set in use."""
+        return fm_net_isa(self.net).decode()
+
+    @property
+    def dtype(self):
+        """Type of the parameters."""
+        return np.dtype(np.float32 if self.kind == FM_FLOAT32 else np.float64)
+
+    @property
+    def step(self):
+        """Number of updates made (adam's t)."""
+        return self._step
+
+    @step.setter
+    def step(self, int64_t step):
+        if step < 0:
+            raise ValueError(f"step must not be negative, got {step}")
+        self._step = step
+
+    cdef int enter(self) except -1:
+        """Refuse a second thread; the GIL makes test and set one step."""
+        if self.net == NULL:
+            raise RuntimeError("the Net was not initialised")
+        if self.busy:
+            raise RuntimeError("this Net is in use by another thread")
+        self.busy = True
+        return 0
+
+    cdef int copy(self, int slot, coefs, intercepts, bint out) except -1:
+        cdef _Layers l = self.layers
+        cdef _Buffers buffers = _Buffers(2 * l.n)
+        cdef fm_status status
+        _read_params(l.W, l.b, coefs, intercepts, l.units, l.n, self.kind, out, buffers)
+        self.enter()
+        with nogil:
+            if out:
+                status = fm_net_store(self.net, slot, <void *const *>l.W, <void *const *>l.b)
+            else:
+                status = fm_net_load(self.net, slot, l.W, l.b)
+        self.busy = False
+        if status != FM_OK:
+            _raise(status)
+        return 0
+
+    def load_params(self, coefs, intercepts):
+        """Copy parameters in: arrays (fan_in, fan_out) and (fan_out,) per layer."""
+        self.copy(-1, coefs, intercepts, False)
+
+    def store_params(self, coefs, intercepts):
+        """Copy parameters out into arrays as `load_params` takes them."""
+        self.copy(-1, coefs, intercepts, True)
+
+    def load_state(self, int slot, coefs, intercepts):
+        """Copy one slot of the solver's state in (adam: 0 is m, 1 is v; sgd: 0 is velocity)."""
+        if slot < 0:
+            raise ValueError(f"there is no state slot {slot}")
+        self.copy(slot, coefs, intercepts, False)
+
+    def store_state(self, int slot, coefs, intercepts):
+        """Copy one slot of the solver's state out."""
+        if slot < 0:
+            raise ValueError(f"there is no state slot {slot}")
+        self.copy(slot, coefs, intercepts, True)
+
+    cdef int open_data(self, X, y, sample_weight) except -1:
+        """Describe the data to the engine, unless it is that of the last call."""
+        cdef Py_buffer *view
+        cdef _Buffers buffers
+        cdef int64_t n_outputs = self.layers.units[self.layers.n]
+        if self.data_buffers is not None and X is self.data_X and y is self.data_y \
+                and sample_weight is self.data_weight and not hasattr(X, "indptr"):
+            return 0
+        self.data_buffers = None
+        buffers = _Buffers(6)
+        _read_matrix(&self.X, X, buffers)
+        if self.X.n_cols != self.layers.units[0]:
+            raise ValueError(
+                f"X has {self.X.n_cols} columns, the network takes {self.layers.units[0]}"
+            )
+        view = buffers.get(y, PyBUF_C_CONTIGUOUS)
+        self.y.labels = NULL
+        self.y.values = NULL
+        if view.ndim < 1 or view.shape[0] != self.X.n_rows:
+            raise ValueError(f"X has {self.X.n_rows} rows, y has shape {np.shape(y)}")
+        if not _is_aligned(view):
+            raise ValueError("y is not aligned in memory")
+        if view.ndim == 1 and _int_bytes(view) == 4:
+            self.y.labels = <const int32_t *>view.buf
+        elif view.ndim == 2 and view.shape[1] == n_outputs and _is_float(view, self.kind):
+            self.y.values = view.buf
+        else:
+            raise ValueError(
+                f"y must be int32 of shape ({self.X.n_rows},) or {self.dtype} of shape "
+                f"({self.X.n_rows}, {n_outputs}), got {np.asarray(y).dtype} of {np.shape(y)}"
+            )
+        self.weight = NULL
+        if sample_weight is not None:
+            view = buffers.get(sample_weight, PyBUF_C_CONTIGUOUS)
+            if view.ndim != 1 or view.shape[0] != self.X.n_rows or _kind(view) != c'd' \
+                    or not _is_aligned(view):
+                raise ValueError(f"sample_weight must be float64 of shape ({self.X.n_rows},)")
+            self.weight = <const double *>view.buf
+        self.data_X = X
+        self.data_y = y
+        self.data_weight = sample_weight
+        self.data_buffers = buffers
+        return 0
+
+    def train(self, X, y, sample_weight, order, int64_t batch_size, double learning_rate,
+              int n_threads=0):
+        """Train on rows `order` of X in consecutive mini-batches.
+
+        Parameters
+        ----------
+        X : ndarray (n_samples, n_features) of float32 or float64, or CSR container
+        y : ndarray
+            int32 (n_samples,) class indices, or (n_samples, n_outputs) of the net's dtype.
+        sample_weight : ndarray of float64 (n_samples,) or None
+        order : ndarray of int64 (n,)
+            Row numbers of X; the last mini-batch may be short.
+        batch_size : int
+        learning_rate : float
+        n_threads : int
+            0 for the default of the process.
+
+        Returns
+        -------
+        float
+            Sum over mini-batches of (mean loss + L2 term) * rows.
+
+        Raises
+        ------
+        ZeroDivisionError
+            If the weights of a mini-batch sum to zero; earlier mini-batches have been
+            applied.
+        ValueError
+            If a row number, class index or CSR structure is out of range.
+        """
+        cdef double loss = 0
+        cdef fm_status status
+        cdef _Buffers buffers = _Buffers(1)
+        cdef Py_buffer *rows = buffers.get(order, PyBUF_C_CONTIGUOUS)
+        if rows.ndim != 1 or _int_bytes(rows) != 8 or not _is_aligned(rows):
+            raise ValueError("order must be int64 of one dimension")
+        self.enter()
+        try:
+            self.open_data(X, y, sample_weight)
+            with nogil:
+                status = fm_net_train(self.net, &loss, &self._step, &self.X, &self.y, self.weight,
+                                      <const int64_t *>rows.buf, rows.shape[0], batch_size,
+                                      learning_rate, n_threads)
+        finally:
+            self.busy = False
+        if status != FM_OK:
+            _raise(status)
+        return loss
+
+    def loss_grad(self, params, grad, X, y, sample_weight, int n_threads=0):
+        """Loss and gradient over all rows of X, for L-BFGS.
+
+        Parameters
+        ----------
+        params : ndarray (n_params,)
+            ``[W0 .. WL | b0 .. bL]``, loaded first.
+        grad : ndarray (n_params,)
+            Receives the gradient.
+        X, y, sample_weight, n_threads
+            As for `train`.
+
+        Returns
+        -------
+        float
+            Mean loss + L2 term.
+        """
+        cdef double loss = 0
+        cdef fm_status status
+        cdef _Layers l = self.layers
+        cdef _Layers g = _Layers(l.n)
+        cdef _Buffers buffers = _Buffers(2)
+        cdef Py_buffer *p = buffers.get(params, PyBUF_C_CONTIGUOUS)
+        cdef Py_buffer *d = buffers.get(grad, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        cdef int64_t at = 0
+        cdef int i
+        for i in range(l.n):
+            l.W[i] = <char *>p.buf + at * p.itemsize
+            g.W[i] = <char *>d.buf + at * p.itemsize
+            at += l.units[i] * l.units[i + 1]
+        for i in range(l.n):
+            l.b[i] = <char *>p.buf + at * p.itemsize
+            g.b[i] = <char *>d.buf + at * p.itemsize
+            at += l.units[i + 1]
+        for view_ok in (
+            p.ndim == 1 and p.shape[0] == at and _is_float(p, self.kind) and _is_aligned(p),
+            d.ndim == 1 and d.shape[0] == at and _is_float(d, self.kind) and _is_aligned(d),
+        ):
+            if not view_ok:
+                raise ValueError(f"params and grad must be {self.dtype} of shape ({at},)")
+        self.enter()
+        try:
+            self.open_data(X, y, sample_weight)
+            with nogil:
+                status = fm_net_load(self.net, -1, l.W, l.b)
+                if status == FM_OK:
+                    status = fm_net_loss_grad(self.net, &loss, <void *const *>g.W,
+                                              <void *const *>g.b, &self.X, &self.y, self.weight,
+                                              n_threads)
+        finally:
+            self.busy = False
+        if status != FM_OK:
+            _raise(status)
+        return loss
+
+
+def predict(X, coefs, intercepts, activations, *, int n_threads=0, bint check_finite=False,
+            isa=None):
+    """Forward pass on parameters that stay where they are.
+
+    Parameters
+    ----------
+    X : ndarray (n_samples, n_features) of float32 or float64, or CSR container
+    coefs, intercepts : lists of ndarray
+        Per layer (fan_in, fan_out) and (fan_out,), C-contiguous, all of one dtype.
+    activations : sequence of str
+        One name per layer, the output's last.
+    n_threads : int
+        0 for the default of the process.
+    check_finite : bool
+        Whether to look for NaN and infinity in a dense X.
+    isa : str or None
+
+    Returns
+    -------
+    ndarray (n_samples, n_outputs) of the parameters' dtype, or None
+        None if X holds NaN or infinity and `check_finite` is set.
+    """
+    cdef int i, n = len(coefs)
+    cdef _Layers l = _Layers(n)
+    cdef _Buffers buffers = _Buffers(2 * n + 5)
+    cdef fm_matrix matrix
+    cdef fm_status status
+    cdef Py_buffer *out_view
+    cdef void *out_data
+    cdef bytes isa_name = None if isa is None else str(isa).encode()
+    cdef const char *isa_chars = NULL if isa_name is None else <const char *>isa_name
+    if n < 1 or len(activations) != n:
+        raise ValueError("expected one activation per layer of coefs, and at least one layer")
+    dtype = coefs[0].dtype
+    cdef fm_dtype kind = _dtype_number(dtype)
+    for i in range(n):
+        shape = coefs[i].shape
+        if len(shape) != 2 or (i > 0 and shape[0] != l.units[i]):
+            raise ValueError(
+                f"coefs[{i}] has shape {shape}, expected two dimensions"
+                + (f" and {l.units[i]} rows" if i > 0 else "")
+            )
+        l.units[i] = shape[0]
+        l.units[i + 1] = shape[1]
+        l.activations[i] = _activation_number(activations[i])
+    _read_params(l.W, l.b, coefs, intercepts, l.units, n, kind, False, buffers)
+    _read_matrix(&matrix, X, buffers)
+    if matrix.n_cols != l.units[0]:
+        raise ValueError(f"X has {matrix.n_cols} columns, the network takes {l.units[0]}")
+    out = np.empty((matrix.n_rows, l.units[n]), dtype)
+    out_view = buffers.get(out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    out_data = out_view.buf
+    with nogil:
+        status = fm_predict(out_data, &matrix, kind, n, l.units, l.W, l.b, l.activations,
+                            isa_chars, check_finite, n_threads)
+    if status == FM_NOT_FINITE:
+        return None
+    if status != FM_OK:
+        _raise(status, isa)
+    return out

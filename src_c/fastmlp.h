@@ -1,0 +1,151 @@
+/* fastmlp.h - the engine's manual: training and prediction of dense networks.
+ *
+ * A network has n_layers weight layers. Layer l computes
+ *     Z_l = A_l W_l + b_l,   A_{l+1} = f_l(Z_l),   A_0 = X,
+ * with W_l of shape (units[l], units[l + 1]), row-major in every array that
+ * crosses this interface. The engine knows nothing of Python.
+ *
+ * Conventions
+ *   - T is float or double, fixed per network (fm_config.dtype).
+ *   - Outputs come first among the arguments, then inputs, sizes, options.
+ *   - Inputs are never written. Outputs must not overlap inputs.
+ *   - A function returns an fm_status; everything but FM_OK leaves outputs
+ *     unspecified unless its comment says more.
+ *   - A network may be used by one thread at a time; different networks, and
+ *     fm_predict, by any number of threads at once.
+ *   - Results do not depend on n_threads. They are bit-identical on every
+ *     ISA that has a fused multiply-add (all but "generic").
+ */
+#ifndef FASTMLP_H
+#define FASTMLP_H
+
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define FM_API __attribute__((visibility("default")))
+#else
+#define FM_API
+#endif
+
+typedef enum {
+    FM_OK = 0,
+    FM_NO_MEMORY,     /* an allocation failed */
+    FM_TOO_LARGE,     /* a product of sizes overflows size_t / ptrdiff_t */
+    FM_BAD_ARGUMENT,  /* an enum out of range, a size below one, ... */
+    FM_UNKNOWN_ISA,   /* isa names no kernel set compiled in */
+    FM_NO_ISA,        /* the CPU (or the operating system) lacks it */
+    FM_ZERO_WEIGHT,   /* the sample weights of a mini-batch sum to zero */
+    FM_NOT_FINITE     /* check_finite was asked for and X holds NaN or inf */
+} fm_status;
+
+/* One sentence in plain English. Never NULL. */
+FM_API const char *fm_status_text(fm_status status);
+
+typedef enum { FM_FLOAT32 = 0, FM_FLOAT64 = 1 } fm_dtype;
+
+/* ------------------------------------------------------------------ tables
+ * Rows of activations.h, losses.h and optimizers.h; the index is the enum
+ * value that fm_config takes. NULL past the end. */
+enum { FM_FOR_HIDDEN = 1, FM_FOR_OUTPUT = 2 };
+FM_API const char *fm_activation_name(int i, int *where); /* where: FM_FOR_* */
+FM_API const char *fm_loss_name(int i);
+FM_API const char *fm_solver_name(int i, int *n_slots); /* state vectors per parameter */
+
+/* Kernel sets compiled in, best first; *available says whether this CPU and
+ * operating system run it. NULL past the end. */
+FM_API const char *fm_isa_name(int i, int *available);
+
+/* -------------------------------------------------------------------- data
+ * X: dense with any strides (in bytes, may be negative), or CSR. The element
+ * type may differ from T; it is converted as rows are gathered. */
+typedef struct {
+    fm_dtype dtype;          /* of data */
+    int64_t n_rows, n_cols;
+    const void *data;        /* dense: element (0, 0); CSR: (nnz,) */
+    int64_t row_stride, col_stride; /* dense only */
+    const void *indices;     /* CSR: (nnz,) column of each non-zero; dense: NULL */
+    const void *indptr;      /* CSR: (n_rows + 1,) */
+    int64_t nnz;             /* CSR: length of data and indices */
+    int index_bytes;         /* 4 or 8: width of both index arrays */
+} fm_matrix;
+
+/* y: either one class index per row (log_loss on several outputs), or one T
+ * per row and output, C-contiguous. Exactly one pointer is set. */
+typedef struct {
+    const int32_t *labels;   /* (n_rows,), 0 <= label < n_outputs */
+    const void *values;      /* (n_rows, n_outputs) of T */
+} fm_targets;
+
+/* ----------------------------------------------------------------- network */
+
+/* Larger mini-batches pass through in blocks of this many rows, the gradient
+ * being summed block after block: activations stay in cache and memory does not
+ * grow with the batch. */
+enum { FM_MAX_BLOCK = 1024 };
+
+typedef struct {
+    fm_dtype dtype;
+    int n_layers;               /* weight layers, at least one */
+    const int64_t *units;       /* (n_layers + 1,) */
+    const int *activations;     /* (n_layers,): hidden layers, then the output */
+    int loss;
+    int solver;                 /* row of the solver table; -1: loss_grad only */
+    double alpha;               /* L2 term: loss += alpha/2 |W|^2 / sum of weights */
+    double momentum;            /* sgd */
+    int nesterov;               /* sgd */
+    double beta_1, beta_2, epsilon; /* adam */
+    int64_t max_rows;           /* rows of the largest mini-batch */
+    int64_t max_nnz;            /* 0: X is dense; else X is CSR, and no mini-batch (of a larger
+                                   one, no FM_MAX_BLOCK of its rows) has more non-zeros */
+    const char *isa;            /* NULL: FASTMLP_ISA if set, else the best */
+} fm_config;
+
+typedef struct fm_net fm_net;
+
+/* Takes all the memory the network will ever need. *out is NULL on failure. */
+FM_API fm_status fm_net_create(fm_net **out, const fm_config *config);
+FM_API void fm_net_free(fm_net *net); /* NULL is fine */
+FM_API const char *fm_net_isa(const fm_net *net);
+
+/* Copies parameters in or out. W[l] is (units[l], units[l+1]) row-major, b[l]
+ * is (units[l+1],), both of T. Slot -1 is the parameters themselves, slots
+ * 0 .. n_slots-1 the solver's state (adam: m, v; sgd: velocity), zero at
+ * creation. */
+FM_API fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b);
+FM_API fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b);
+
+/* Trains on rows order[0 .. n_order) of X in consecutive mini-batches of
+ * batch_size rows (the last one may be shorter); every row index must lie in
+ * [0, X->n_rows). sample_weight: (X->n_rows,) or NULL. *loss_sum receives the
+ * sum over mini-batches of (mean loss + L2 term) * rows. *step is the number
+ * of updates made before (adam's t) and is advanced.
+ * FM_ZERO_WEIGHT: the batches before have been applied. */
+FM_API fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_matrix *X,
+                              const fm_targets *y, const double *sample_weight,
+                              const int64_t *order, int64_t n_order, int64_t batch_size,
+                              double learning_rate, int n_threads);
+
+/* Loss and gradient at the current parameters over all rows of X (processed
+ * in blocks of at most max_rows). dW, db like W, b of fm_net_load. */
+FM_API fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *const *db,
+                                  const fm_matrix *X, const fm_targets *y,
+                                  const double *sample_weight, int n_threads);
+
+/* Forward pass without a network object. out: (X->n_rows, units[n_layers])
+ * row-major of T. Scratch memory is one block of rows per thread. With
+ * check_finite, returns FM_NOT_FINITE when X holds NaN or inf. */
+FM_API fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
+                            const int64_t *units, const void *const *W, const void *const *b,
+                            const int *activations, const char *isa, int check_finite,
+                            int n_threads);
+
+/* ----------------------------------------------------------------- threads
+ * The number that n_threads = 0 stands for: the CPUs this process may use
+ * (affinity, cgroup quota, OMP_NUM_THREADS), or what was last set. */
+FM_API int fm_get_num_threads(void);
+FM_API void fm_set_num_threads(int n); /* below one: back to the initial value */
+
+/* Compiler and flags of the build, for show_config(). */
+FM_API const char *fm_build_info(void);
+
+#endif

@@ -1,0 +1,334 @@
+/* gemm.h - the matrix products of a step, on panels.
+ *
+ * A panel matrix of r rows and c columns lies as ceil(c / NR) panels, each
+ * (r, NR) row-major: [c / NR][r][NR], NR = FM_PANEL. Columns past c are padding:
+ * no sum over k ever reads them, so what they hold does not matter. Activations,
+ * deltas and weights all lie so; every product below then reads and writes with
+ * unit stride, and nothing is packed per step.
+ *
+ *   fm_gemm_rows     C = epilogue(A B)     forward: Z = A W; backward: delta W^T
+ *   fm_gemm_columns  C (+)= A^T B          gradient: dW = A^T delta, one panel
+ *   fm_gemm_narrow   C (+)= D A            gradient of a narrow layer's W^T
+ *   fm_gemm_dot      C = W A^T             forward of a narrow layer: Z^T
+ *
+ * Every element is one chain of fused multiply-adds along k in ascending order
+ * (fm_gemm_dot: 16 chains, lane by k mod 16, then a fixed tree), whatever the
+ * tile. That is what makes results the same on every ISA with FMA.
+ *
+ * The micro-kernel is the outer-product one of Goto, van de Geijn (2008),
+ * "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3): MR x NR
+ * accumulators, per k one row of B and MR broadcasts.
+ */
+#ifndef FM_GEMM_H
+#define FM_GEMM_H
+
+/* What happens to a tile before it is stored. */
+typedef struct {
+    const T *bias;  /* (NR,) of this panel, added; or NULL */
+    T floor;        /* with bias: max(floor, .): 0 is relu, -inf does nothing */
+    const T *mask;  /* tile of activations: where 0, the result is 0; or NULL */
+} fm_epilogue;
+
+/* How a tile reads A, element (i, k):
+ * ALONG_PANEL: A[i * NR + k], next panel after NR k's;
+ * ACROSS: A[k * step + i];  STRIDED: A[i * step + k]. */
+enum { FM_ALONG_PANEL, FM_ACROSS, FM_STRIDED };
+
+/* acc has fixed sizes, mr is a constant at every call: with a variable-length
+ * array in its place the compiler keeps it in memory, at a third of the speed. */
+FM_INLINE void fm_tile_k(const int mr, V acc[FM_MR][FM_NV], const T *A,
+                                const ptrdiff_t i_step, const ptrdiff_t k_step, const T *B,
+                                int64_t k)
+{
+    for (; k > 0; k--, A += k_step, B += FM_PANEL) {
+        V b[FM_NV];
+        _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++) b[v] = v_load(B + v * FM_LANES);
+        _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+        {
+            V a = v_set1(A[i * i_step]);
+            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+                acc[i][v] = v_fma(a, b[v], acc[i][v]);
+        }
+    }
+}
+
+FM_INLINE void fm_tile(const int mr, const int reads, T *C, const T *A, ptrdiff_t step,
+                              const T *B, int64_t k, int resume, const fm_epilogue *end)
+{
+    V acc[FM_MR][FM_NV];
+    if (resume) {
+        _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+                acc[i][v] = v_load(C + i * FM_PANEL + v * FM_LANES);
+    } else {
+        _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+                acc[i][v] = v_zero();
+    }
+    if (reads == FM_ALONG_PANEL) {
+        for (; k > FM_PANEL; k -= FM_PANEL, A += step, B += FM_PANEL * FM_PANEL)
+            fm_tile_k(mr, acc, A, FM_PANEL, 1, B, FM_PANEL);
+        fm_tile_k(mr, acc, A, FM_PANEL, 1, B, k);
+    } else if (reads == FM_ACROSS) {
+        fm_tile_k(mr, acc, A, 1, step, B, k);
+    } else {
+        fm_tile_k(mr, acc, A, step, 1, B, k);
+    }
+    if (end && end->bias) {
+        V floor = v_set1(end->floor);
+        _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+        {
+            V bias = v_load(end->bias + v * FM_LANES);
+            _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+                acc[i][v] = v_max(floor, acc[i][v] + bias);
+        }
+    }
+    if (end && end->mask) {
+        _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+        {
+            V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
+            acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
+        }
+    }
+    _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+        _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+            v_store(C + i * FM_PANEL + v * FM_LANES, acc[i][v]);
+}
+
+/* The tile heights as functions of their own, chosen by a switch. */
+#define FM_TILE_HEIGHTS_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define FM_TILE_HEIGHTS_14(X) FM_TILE_HEIGHTS_6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#if FM_MR <= 6
+#define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_6
+#else
+#define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_14
+#endif
+
+#define FM_TILE_FUNCTION(name, reads)                                                            \
+    static __attribute__((noinline)) void name(int mr, T *C, const T *A, ptrdiff_t step,         \
+                                               const T *B, int64_t k, int resume,                \
+                                               const fm_epilogue *end)                           \
+    {                                                                                            \
+        switch (mr) {                                                                            \
+            FM_TILE_HEIGHTS(FM_TILE_CASE_##reads)                                                \
+        }                                                                                        \
+    }
+#define FM_TILE_CASE(n, reads)                                                       \
+    case n:                                                                          \
+        fm_tile(n <= FM_MR ? n : 1, reads, C, A, step, B, k, resume, end);           \
+        break;
+#define FM_TILE_CASE_FM_ALONG_PANEL(n) FM_TILE_CASE(n, FM_ALONG_PANEL)
+#define FM_TILE_CASE_FM_ACROSS(n) FM_TILE_CASE(n, FM_ACROSS)
+#define FM_TILE_CASE_FM_STRIDED(n) FM_TILE_CASE(n, FM_STRIDED)
+
+FM_TILE_FUNCTION(fm_tile_along_panel, FM_ALONG_PANEL)
+FM_TILE_FUNCTION(fm_tile_across, FM_ACROSS)
+FM_TILE_FUNCTION(fm_tile_strided, FM_STRIDED)
+
+/* n rows cut into the fewest tiles of nearly equal height: height of the tile
+ * that starts at row i of n. Equal tiles have no slow short one at the end. */
+FM_INLINE int fm_tile_height(int64_t i, int64_t n)
+{
+    int64_t left = n - i;
+    int64_t tiles = (left + FM_MR - 1) / FM_MR;
+    return (int)((left + tiles - 1) / tiles);
+}
+
+/* C[rows r0..r1, n columns] = epilogue(A B), A (., k) and C in panels of c_panel,
+ * a_panel elements, B (k, n) in panels of k rows. reads is FM_ALONG_PANEL for A
+ * in panels, FM_ACROSS for A given transposed with a_panel elements between k's.
+ * bias (n padded,), mask like C. */
+static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff_t a_panel,
+                         const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, const T *bias,
+                         T floor, const T *mask)
+{
+    for (int64_t k0 = 0; k0 < k; k0 += FM_KC) {
+        const int64_t kc = k - k0 < FM_KC ? k - k0 : FM_KC;
+        const int last = k0 + kc == k;
+        const T *a0 = reads == FM_ALONG_PANEL ? A + k0 / FM_PANEL * a_panel : A + k0 * a_panel;
+        for (int64_t j = 0; j * FM_PANEL < n; j++) {
+            T *c = C + j * c_panel;
+            const T *b = B + (j * k + k0) * FM_PANEL;
+            for (int64_t i = r0; i < r1;) {
+                int mr = fm_tile_height(i, r1);
+                fm_epilogue end = {.bias = last && bias ? bias + j * FM_PANEL : NULL,
+                                   .floor = floor,
+                                   .mask = last && mask ? mask + j * c_panel + i * FM_PANEL : NULL};
+                if (reads == FM_ALONG_PANEL)
+                    fm_tile_along_panel(mr, c + i * FM_PANEL, a0 + i * FM_PANEL, a_panel, b, kc,
+                                        k0 > 0, &end);
+                else
+                    fm_tile_across(mr, c + i * FM_PANEL, a0 + i, a_panel, b, kc, k0 > 0, &end);
+                i += mr;
+            }
+        }
+    }
+}
+
+/* C (features, NR) (+)= A[m rows, features f0..f0 + n]^T B (m, NR): one panel of
+ * dW. A in panels of a_panel elements, f0 a multiple of NR. */
+static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t f0, int64_t n, const T *B,
+                            int64_t m, int resume)
+{
+    for (int64_t s0 = 0; s0 < m; s0 += FM_KC) {
+        const int64_t mc = m - s0 < FM_KC ? m - s0 : FM_KC;
+        for (int64_t p = 0; p < n; p += FM_PANEL) {
+            const int64_t width = n - p < FM_PANEL ? n - p : FM_PANEL;
+            const T *a = A + (f0 + p) / FM_PANEL * a_panel + s0 * FM_PANEL;
+            for (int64_t i = 0; i < width;) {
+                int mr = fm_tile_height(i, width);
+                fm_tile_across(mr, C + (p + i) * FM_PANEL, a + i, FM_PANEL, B + s0 * FM_PANEL, mc,
+                               resume || s0 > 0, NULL);
+                i += mr;
+            }
+        }
+    }
+}
+
+/* A narrow layer has at most FM_NARROW outputs and no layer above. Its weights
+ * are kept transposed, W^T (n, k) in panels over the features, and its outputs
+ * and deltas as Z^T (n, ld): a padded panel would waste up to NR-fold work. */
+enum { FM_NARROW = 16 };
+
+/* For fewer rows than fill the accumulators: q panels of B side by side. */
+FM_INLINE void fm_tile_side_by_side(const int mr, const int q, T *C, ptrdiff_t c_panel,
+                                           const T *A, ptrdiff_t step, const T *B,
+                                           ptrdiff_t b_panel, int64_t k, int resume)
+{
+    V acc[3][4 * FM_NV];
+    _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+        _Pragma("GCC unroll 16") for (int v = 0; v < q * FM_NV; v++)
+            acc[i][v] = resume ? v_load(C + v / FM_NV * c_panel + i * FM_PANEL +
+                                        v % FM_NV * FM_LANES)
+                               : v_zero();
+    for (; k > 0; k--, A++, B += FM_PANEL) {
+        V a[3];
+        _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++) a[i] = v_set1(A[i * step]);
+        _Pragma("GCC unroll 16") for (int v = 0; v < q * FM_NV; v++)
+        {
+            V b = v_load(B + v / FM_NV * b_panel + v % FM_NV * FM_LANES);
+            _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+                acc[i][v] = v_fma(a[i], b, acc[i][v]);
+        }
+    }
+    _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+        _Pragma("GCC unroll 16") for (int v = 0; v < q * FM_NV; v++)
+            v_store(C + v / FM_NV * c_panel + i * FM_PANEL + v % FM_NV * FM_LANES, acc[i][v]);
+}
+
+/* C (n, features) (+)= D (n, m) A[m rows, features f0..f0 + width]; C and A in
+ * panels (C's of n rows), D with ld elements between rows, n <= FM_NARROW. */
+static void fm_gemm_narrow(T *C, const T *D, int64_t ld, int64_t n, const T *A, ptrdiff_t a_panel,
+                           int64_t f0, int64_t width, int64_t m, int resume)
+{
+    const ptrdiff_t c_panel = n * FM_PANEL;
+    const int64_t panels = (width + FM_PANEL - 1) / FM_PANEL;
+    const T *a0 = A + f0 / FM_PANEL * a_panel;
+    int64_t p = 0;
+    if (n == 1)
+        for (; p + 4 <= panels; p += 4)
+            fm_tile_side_by_side(1, 4, C + p * c_panel, c_panel, D, ld, a0 + p * a_panel, a_panel,
+                                 m, resume);
+    else if (n == 2)
+        for (; p + 2 <= panels; p += 2)
+            fm_tile_side_by_side(2, 2, C + p * c_panel, c_panel, D, ld, a0 + p * a_panel, a_panel,
+                                 m, resume);
+    else if (n == 3)
+        for (; p + 2 <= panels; p += 2)
+            fm_tile_side_by_side(3, 2, C + p * c_panel, c_panel, D, ld, a0 + p * a_panel, a_panel,
+                                 m, resume);
+    for (; p < panels; p++)
+        for (int64_t i = 0; i < n;) {
+            int mr = fm_tile_height(i, n);
+            fm_tile_strided(mr, C + p * c_panel + i * FM_PANEL, D + i * ld, ld, a0 + p * a_panel,
+                            m, resume, NULL);
+            i += mr;
+        }
+}
+
+/* Sums over lanes: 16 virtual lanes, lane of element k is k mod 16, held by
+ * FM_GROUP vectors; then halves are added: 8, 4, 2, 1. */
+#define FM_GROUP (16 / FM_LANES)
+
+FM_INLINE T fm_sum16(const V lanes[FM_GROUP])
+{
+    T x[16];
+    for (int g = 0; g < FM_GROUP; g++)
+        v_store(x + g * FM_LANES, lanes[g]);
+    for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            x[i] += x[i + half];
+    return x[0];
+}
+
+/* Lanes i with first + i < n keep their value, the others become 0. */
+FM_INLINE V fm_keep_below(V x, int64_t first, int64_t n)
+{
+    V index;
+    for (int i = 0; i < FM_LANES; i++)
+        index[i] = (T)i;
+    return v_select(v_lt(index, v_set1((T)(n - first))), x, v_zero());
+}
+
+/* mr rows of A by nn rows of W^T, each a vector along k in panels. */
+FM_INLINE void fm_tile_dot(const int mr, const int nn, T *C, int64_t ld, const T *A,
+                                  ptrdiff_t a_panel, const T *W, ptrdiff_t w_panel, int64_t k,
+                                  const T *bias)
+{
+    V acc[2][2][FM_GROUP];
+    _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+        _Pragma("GCC unroll 16") for (int j = 0; j < nn; j++)
+            _Pragma("GCC unroll 16") for (int g = 0; g < FM_GROUP; g++) acc[i][j][g] = v_zero();
+    for (int64_t k0 = 0; k0 < k; k0 += 16) {
+        _Pragma("GCC unroll 16") for (int g = 0; g < FM_GROUP; g++)
+        {
+            const int64_t kg = k0 + g * FM_LANES;
+            if (kg >= k)
+                break;
+            const T *a = A + kg / FM_PANEL * a_panel + kg % FM_PANEL;
+            const T *w = W + kg / FM_PANEL * w_panel + kg % FM_PANEL;
+            V av[2];
+            _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+            {
+                av[i] = v_load(a + i * FM_PANEL);
+                if (kg + FM_LANES > k) /* padding may hold anything */
+                    av[i] = fm_keep_below(av[i], kg, k);
+            }
+            _Pragma("GCC unroll 16") for (int j = 0; j < nn; j++)
+            {
+                V wv = v_load(w + j * FM_PANEL);
+                _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+                    acc[i][j][g] = v_fma(av[i], wv, acc[i][j][g]);
+            }
+        }
+    }
+    for (int i = 0; i < mr; i++)
+        for (int j = 0; j < nn; j++)
+            C[j * ld + i] = fm_sum16(acc[i][j]) + bias[j];
+}
+
+/* C (n, ld)[., r0..r1] = W^T A^T + bias. A in panels, W^T (n, k) in panels. */
+static void fm_gemm_dot(T *C, int64_t ld, const T *A, ptrdiff_t a_panel, const T *W, int64_t k,
+                        int64_t n, int64_t r0, int64_t r1, const T *bias)
+{
+    const ptrdiff_t w_panel = n * FM_PANEL;
+    for (int64_t i = r0; i < r1; i += 2) {
+        const T *a = A + i * FM_PANEL;
+        const int two = i + 2 <= r1;
+        for (int64_t j = 0; j < n; j += 2) {
+            const T *w = W + j * FM_PANEL;
+            T *c = C + j * ld + i;
+            if (two && j + 2 <= n)
+                fm_tile_dot(2, 2, c, ld, a, a_panel, w, w_panel, k, bias + j);
+            else if (two)
+                fm_tile_dot(2, 1, c, ld, a, a_panel, w, w_panel, k, bias + j);
+            else if (j + 2 <= n)
+                fm_tile_dot(1, 2, c, ld, a, a_panel, w, w_panel, k, bias + j);
+            else
+                fm_tile_dot(1, 1, c, ld, a, a_panel, w, w_panel, k, bias + j);
+        }
+    }
+}
+
+#endif

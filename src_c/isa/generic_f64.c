@@ -1,0 +1,5 @@
+#define FM_ISA generic
+#define FM_F64 1
+#include "../simd/generic.h"
+
+#include "../kernels_tmpl.h"

@@ -1,0 +1,550 @@
+/* net.c - a network that trains: its memory, mini-batch steps, loss and gradient.
+ *
+ * Knows no arithmetic and no layout; kernels.h does. What is decided here is the
+ * order of work and its cut among threads (drawn at the top of kernels.h).
+ */
+#include "net.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "activations.h"
+#include "fpu.h"
+#include "losses.h"
+#include "threads.h"
+
+/* A second thread pays from about this many multiply-adds per step and thread;
+ * two threads broke even at 5 MFLOP per step. */
+static const double MIN_WORK_PER_THREAD = 1.25e6;
+
+struct fm_net {
+    const fm_kernels *kernels;
+    fm_layer *layers;
+    int n_layers, loss, n_slots;
+    int64_t block_rows;      /* rows that fit */
+    int64_t max_nnz;         /* 0: dense X only; else CSR X only */
+    fm_step step;            /* the solver's constants */
+    void *input;             /* gathered rows of dense X */
+    double *row_loss;        /* (block_rows,) */
+    fm_buckets buckets;
+    int64_t n_units;         /* weight units of all layers, one after the other */
+    int64_t *unit_cost;      /* (n_units + 1,) running sum */
+    double work_per_row;     /* multiply-adds of a training step */
+    void *memory;
+};
+
+/* ----------------------------------------------------------------- sizes */
+
+fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
+                         const int *activations)
+{
+    if ((dtype != FM_FLOAT32 && dtype != FM_FLOAT64) || n_layers < 1)
+        return FM_BAD_ARGUMENT;
+    for (int l = 0; l <= n_layers; l++)
+        if (units[l] < 1)
+            return FM_BAD_ARGUMENT;
+    for (int l = 0; l < n_layers; l++) {
+        int where, wanted = l + 1 < n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT;
+        if (!fm_activation_name(activations[l], &where) || !(where & wanted))
+            return FM_BAD_ARGUMENT;
+    }
+    return FM_OK;
+}
+
+/* X may be read at the rows in question: row numbers and CSR structure. */
+static fm_status check_rows(const fm_matrix *X, const fm_targets *y, const int64_t *rows,
+                            int64_t n_rows, int64_t n_outputs)
+{
+    for (int64_t i = 0; i < n_rows; i++) {
+        const int64_t row = rows ? rows[i] : i;
+        if (row < 0 || row >= X->n_rows)
+            return FM_BAD_ARGUMENT;
+        if (y && y->labels && (y->labels[row] < 0 || y->labels[row] >= n_outputs))
+            return FM_BAD_ARGUMENT;
+    }
+    return FM_OK;
+}
+
+static int64_t index_at(const void *array, int bytes, int64_t i)
+{
+    return bytes == 4 ? ((const int32_t *)array)[i] : ((const int64_t *)array)[i];
+}
+
+fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows,
+                       int64_t block_rows, int64_t max_nnz)
+{
+    int64_t block_nnz = 0;
+    if (X->index_bytes != 4 && X->index_bytes != 8)
+        return FM_BAD_ARGUMENT;
+    for (int64_t i = 0; i < n_rows; i++) {
+        const int64_t row = rows ? rows[i] : i;
+        const int64_t begin = index_at(X->indptr, X->index_bytes, row);
+        const int64_t end = index_at(X->indptr, X->index_bytes, row + 1);
+        if (begin < 0 || end < begin || end > X->nnz)
+            return FM_BAD_ARGUMENT;
+        for (int64_t e = begin; e < end; e++) {
+            const int64_t col = index_at(X->indices, X->index_bytes, e);
+            if (col < 0 || col >= X->n_cols)
+                return FM_BAD_ARGUMENT;
+        }
+        block_nnz = end - begin + (i % block_rows ? block_nnz : 0);
+        if (block_nnz > max_nnz)
+            return FM_BAD_ARGUMENT;
+    }
+    return FM_OK;
+}
+
+/* ---------------------------------------------------------------- memory */
+
+/* Cuts consecutive pieces from one allocation; run once without a base to learn
+ * the total, once with it. A piece of SIZE_MAX bytes marks an overflow. */
+typedef struct {
+    char *base;
+    size_t used;
+    int overflow;
+} arena;
+
+static void *take(arena *a, size_t bytes)
+{
+    if (bytes == 0)
+        return NULL;
+    size_t at = a->used, end;
+    if (bytes > PTRDIFF_MAX - 64 || __builtin_add_overflow(at, (bytes + 63) & ~(size_t)63, &end) ||
+        end > PTRDIFF_MAX) {
+        a->overflow = 1;
+        return NULL;
+    }
+    a->used = end;
+    return a->base ? a->base + at : NULL;
+}
+
+static size_t array_bytes(int64_t n, size_t item)
+{
+    size_t bytes;
+    return __builtin_mul_overflow((size_t)n, item, &bytes) ? SIZE_MAX : bytes;
+}
+
+static void lay_out(fm_net *net, arena *a)
+{
+    const fm_kernels *k = net->kernels;
+    const int in_blocks = net->layers[0].part[FM_GRADIENT] != NULL;
+    for (int i = 0; i < net->n_layers; i++) {
+        fm_layer *l = &net->layers[i];
+        for (int part = 0; part < FM_N_PARTS; part++) {
+            int wanted = 1;
+            if (part >= FM_SLOTS && part < FM_SLOTS + FM_MAX_SLOTS)
+                wanted = part - FM_SLOTS < net->n_slots;
+            else if (part == FM_GRADIENT)
+                wanted = in_blocks;
+            else if (part == FM_TRANSPOSED)
+                wanted = i > 0;
+            else if (part == FM_SQUARES)
+                wanted = net->step.alpha != 0;
+            void *p = wanted ? take(a, k->part_bytes(part, l)) : NULL;
+            if (a->base)
+                l->part[part] = p;
+        }
+    }
+    void *input = net->max_nnz
+                      ? NULL
+                      : take(a, k->input_bytes(net->block_rows, net->layers[0].fan_in));
+    double *row_loss = take(a, array_bytes(net->block_rows, sizeof(double)));
+    int64_t *unit_cost = take(a, array_bytes(net->n_units + 1, sizeof(int64_t)));
+    fm_buckets b = {0};
+    if (net->max_nnz) {
+        int64_t units = net->layers[0].fan_in / FM_UNIT_FEATURES + 2;
+        b.start = take(a, array_bytes(units, sizeof(*b.start)));
+        b.feature = take(a, array_bytes(net->max_nnz, sizeof(*b.feature)));
+        b.row = take(a, array_bytes(net->max_nnz, sizeof(*b.row)));
+        b.value = take(a, array_bytes(net->max_nnz, k->item));
+    }
+    if (!a->base)
+        return;
+    net->input = input;
+    net->row_loss = row_loss;
+    net->unit_cost = unit_cost;
+    net->buckets = b;
+    for (int i = 0; i < net->n_layers; i++)
+        net->layers[i].input = i > 0 ? net->layers[i - 1].part[FM_ACTS] : input;
+}
+
+static void sum_unit_costs(fm_net *net)
+{
+    int64_t u = 0, sum = 0;
+    for (int i = 0; i < net->n_layers; i++)
+        for (int64_t j = 0; j < net->kernels->n_units(&net->layers[i]); j++, u++) {
+            net->unit_cost[u] = sum;
+            sum += net->kernels->unit_cost(&net->layers[i], j, net->block_rows);
+        }
+    net->unit_cost[u] = sum;
+}
+
+static fm_status fill(fm_net *net, const fm_config *c)
+{
+    fm_status status;
+    net->kernels = fm_select_kernels(c->isa, c->dtype, &status);
+    if (!net->kernels)
+        return status;
+    net->layers = calloc((size_t)c->n_layers, sizeof(*net->layers));
+    if (!net->layers)
+        return FM_NO_MEMORY;
+    net->n_layers = c->n_layers;
+    net->loss = c->loss;
+    if (c->solver >= 0)
+        fm_solver_name(c->solver, &net->n_slots);
+    net->max_nnz = c->max_nnz;
+    net->block_rows = c->max_rows < FM_MAX_BLOCK ? c->max_rows : FM_MAX_BLOCK;
+    net->step = (fm_step){.solver = c->solver,
+                          .alpha = c->alpha,
+                          .momentum = c->momentum,
+                          .nesterov = c->nesterov,
+                          .beta_1 = c->beta_1,
+                          .beta_2 = c->beta_2,
+                          .epsilon = c->epsilon};
+    for (int i = 0; i < c->n_layers; i++) {
+        fm_layer *l = &net->layers[i];
+        l->fan_in = c->units[i];
+        l->fan_out = c->units[i + 1];
+        l->max_rows = net->block_rows;
+        l->activation = c->activations[i];
+        l->is_output = i + 1 == c->n_layers;
+        if (net->kernels->part_bytes(FM_PARAMS, l) == SIZE_MAX)
+            return FM_TOO_LARGE;
+        net->n_units += net->kernels->n_units(l);
+        net->work_per_row += (i > 0 ? 3.0 : 2.0) * (double)l->fan_in * (double)l->fan_out;
+    }
+    /* Any non-NULL value asks lay_out for the part. */
+    if (c->solver < 0 || c->max_rows > FM_MAX_BLOCK)
+        net->layers[0].part[FM_GRADIENT] = net;
+    arena a = {0};
+    lay_out(net, &a);
+    if (a.overflow)
+        return FM_TOO_LARGE;
+    if (posix_memalign(&net->memory, 64, a.used) != 0) {
+        net->memory = NULL;
+        return FM_NO_MEMORY;
+    }
+    memset(net->memory, 0, a.used);
+    a = (arena){.base = net->memory};
+    lay_out(net, &a);
+    sum_unit_costs(net);
+    return FM_OK;
+}
+
+fm_status fm_net_create(fm_net **out, const fm_config *c)
+{
+    *out = NULL;
+    fm_status status = fm_check_shape(c->dtype, c->n_layers, c->units, c->activations);
+    if (status != FM_OK)
+        return status;
+    if (!fm_loss_name(c->loss) || (c->solver >= 0 && !fm_solver_name(c->solver, NULL)) ||
+        c->max_rows < 1 || c->max_nnz < 0)
+        return FM_BAD_ARGUMENT;
+    fm_net *net = calloc(1, sizeof(*net));
+    if (!net)
+        return FM_NO_MEMORY;
+    status = fill(net, c);
+    if (status != FM_OK) {
+        fm_net_free(net);
+        return status;
+    }
+    *out = net;
+    return FM_OK;
+}
+
+void fm_net_free(fm_net *net)
+{
+    if (!net)
+        return;
+    free(net->memory);
+    free(net->layers);
+    free(net);
+}
+
+const char *fm_net_isa(const fm_net *net)
+{
+    return net->kernels->isa;
+}
+
+static int part_of_slot(const fm_net *net, int slot)
+{
+    if (slot < -1 || slot >= net->n_slots)
+        return -1;
+    return slot < 0 ? FM_PARAMS : FM_SLOTS + slot;
+}
+
+fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b)
+{
+    int part = part_of_slot(net, slot);
+    if (part < 0)
+        return FM_BAD_ARGUMENT;
+    for (int l = 0; l < net->n_layers; l++)
+        net->kernels->load(&net->layers[l], part, W[l], b[l]);
+    return FM_OK;
+}
+
+fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b)
+{
+    int part = part_of_slot(net, slot);
+    if (part < 0)
+        return FM_BAD_ARGUMENT;
+    for (int l = 0; l < net->n_layers; l++)
+        net->kernels->store(&net->layers[l], part, W[l], b[l]);
+    return FM_OK;
+}
+
+/* ------------------------------------------------------------------ steps */
+
+/* What a team works on: rows order[0..n_rows) (or 0..n_rows) in mini-batches. */
+typedef struct {
+    fm_net *net;
+    fm_batch data;           /* X, y, weights, rows; n_rows of all of the run */
+    int64_t batch_size;
+    double learning_rate;
+    int update;              /* or only sum the gradient */
+    int64_t step;            /* updates made before */
+    double loss_sum;         /* of (mean loss + L2 term) * rows, by member 0 */
+    fm_status status;        /* by member 0 */
+} fm_run;
+
+/* Sum over the batch in four chains; every member gets the same bits. */
+static double sum_of_weights(const fm_batch *batch)
+{
+    if (!batch->weights)
+        return (double)batch->n_rows;
+    double sum[4] = {0};
+    for (int64_t i = 0; i < batch->n_rows; i++)
+        sum[i % 4] += batch->weights[fm_batch_row(batch, i)];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+static double sum_of_losses(const fm_net *net, const fm_batch *batch)
+{
+    double sum[4] = {0};
+    if (batch->weights)
+        for (int64_t i = 0; i < batch->n_rows; i++)
+            sum[i % 4] += net->row_loss[i] * batch->weights[fm_batch_row(batch, i)];
+    else
+        for (int64_t i = 0; i < batch->n_rows; i++)
+            sum[i % 4] += net->row_loss[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+static double l2_term(const fm_net *net)
+{
+    double sum = 0;
+    if (net->step.alpha != 0)
+        for (int l = 0; l < net->n_layers; l++)
+            sum += net->kernels->sum_squares(&net->layers[l]);
+    return 0.5 * net->step.alpha * sum;
+}
+
+/* Forward, loss and backward of rows r0..r1. */
+static void pass_rows(fm_net *net, const fm_batch *batch, int64_t r0, int64_t r1)
+{
+    const fm_kernels *k = net->kernels;
+    fm_layer *layers = net->layers;
+    const int last = net->n_layers - 1;
+    if (r0 == r1)
+        return;
+    if (net->max_nnz) {
+        k->forward_csr(&layers[0], batch, r0, r1);
+    } else {
+        k->gather(net->input, batch, net->block_rows, r0, r1);
+        k->forward(&layers[0], r0, r1);
+    }
+    for (int l = 1; l <= last; l++)
+        k->forward(&layers[l], r0, r1);
+    k->loss(&layers[last], net->row_loss, net->loss, batch, r0, r1);
+    for (int l = last; l > 0; l--)
+        k->backward(&layers[l], &layers[l - 1], r0, r1);
+}
+
+/* The first unit whose running cost reaches share rank / size. */
+static int64_t first_unit(const fm_net *net, int rank, int size)
+{
+    const double goal = (double)net->unit_cost[net->n_units] * rank / size;
+    int64_t low = 0, high = net->n_units;
+    while (low < high) {
+        int64_t mid = (low + high) / 2;
+        if ((double)net->unit_cost[mid] < goal)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+/* This member's share of the weights: their gradients and updates. */
+static void pass_units(fm_net *net, const fm_batch *batch, const fm_gradient_use *use, int rank,
+                       int size)
+{
+    const fm_kernels *k = net->kernels;
+    int64_t u = first_unit(net, rank, size), end = first_unit(net, rank + 1, size), base = 0;
+    for (int i = 0; i < net->n_layers; i++) {
+        const fm_layer *l = &net->layers[i];
+        const int64_t n = k->n_units(l);
+        for (; u < end && u < base + n; u++)
+            k->gradient(l, batch, u - base, use);
+        base += n;
+    }
+}
+
+/* One mini-batch; returns whether the run goes on. Every member takes the same
+ * decisions from the same numbers. */
+static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int rank, int size)
+{
+    fm_net *net = run->net;
+    const double sum = sum_of_weights(batch);
+    if (sum == 0) {
+        if (rank == 0)
+            run->status = FM_ZERO_WEIGHT;
+        return 0;
+    }
+    fm_step step = net->step;
+    step.inv_sum = 1 / sum;
+    if (run->update)
+        step.lr = fm_step_rate(&step, run->learning_rate, run->step + 1);
+    double loss = rank == 0 ? l2_term(net) : 0; /* before the update changes W */
+
+    for (int64_t first = 0; first < batch->n_rows; first += net->block_rows) {
+        fm_batch block = *batch;
+        block.n_rows = batch->n_rows - first;
+        if (block.n_rows > net->block_rows)
+            block.n_rows = net->block_rows;
+        if (block.rows)
+            block.rows += first;
+        else
+            block.first_row += first;
+        if (net->max_nnz) {
+            if (rank == 0)
+                net->kernels->fill_buckets(&net->buckets, &block);
+            block.buckets = &net->buckets;
+        }
+        pass_rows(net, &block, block.n_rows * rank / size, block.n_rows * (rank + 1) / size);
+        fm_barrier(team);
+        if (rank == 0)
+            loss += sum_of_losses(net, &block);
+        const int last = first + block.n_rows == batch->n_rows;
+        const fm_gradient_use use = {.resume = first > 0,
+                                     .step = last && run->update ? &step : NULL};
+        pass_units(net, &block, &use, rank, size);
+        fm_barrier(team);
+    }
+    if (rank == 0) {
+        run->loss_sum += loss / sum * (double)batch->n_rows;
+        run->status = FM_OK;
+    }
+    return 1;
+}
+
+static void run_batches(void *arg, fm_team *team, int rank, int size)
+{
+    fm_run *run = arg;
+    const fm_fpu_state fpu = fm_fpu_flush();
+    const fm_run start = *run;
+    fm_barrier(team); /* nobody writes to run before everybody has read it */
+    fm_run mine = start; /* each member counts steps for itself */
+    fm_run *out = rank == 0 ? run : &mine;
+    for (int64_t first = 0; first < start.data.n_rows; first += start.batch_size) {
+        fm_batch batch = start.data;
+        if (batch.rows)
+            batch.rows += first;
+        else
+            batch.first_row += first;
+        batch.n_rows = start.data.n_rows - first;
+        if (batch.n_rows > start.batch_size)
+            batch.n_rows = start.batch_size;
+        if (!mini_batch(out, team, &batch, rank, size))
+            break;
+        out->step++;
+    }
+    fm_fpu_restore(fpu);
+}
+
+static fm_status check_csr_batch(const fm_net *net, const fm_batch *data, int64_t first,
+                                 int64_t batch_size)
+{
+    const int64_t left = data->n_rows - first, n = left < batch_size ? left : batch_size;
+    if (!data->rows) /* one batch of all rows */
+        return fm_check_csr(data->X, NULL, n, net->block_rows, net->max_nnz);
+    return fm_check_csr(data->X, data->rows + first, n, net->block_rows, net->max_nnz);
+}
+
+static fm_status run_on_team(fm_run *run, int n_threads)
+{
+    const fm_net *net = run->net;
+    const fm_matrix *X = run->data.X;
+    if (X->n_cols != net->layers[0].fan_in || !X->indices != !net->max_nnz || n_threads < 0)
+        return FM_BAD_ARGUMENT;
+    if ((run->data.y->labels != NULL) == (run->data.y->values != NULL) ||
+        (run->data.y->labels && net->loss != FM_LOSS_log_loss))
+        return FM_BAD_ARGUMENT;
+    fm_status status = check_rows(X, run->data.y, run->data.rows, run->data.n_rows,
+                                  net->layers[net->n_layers - 1].fan_out);
+    for (int64_t i = 0; X->indices && status == FM_OK && i < run->data.n_rows; i += run->batch_size)
+        status = check_csr_batch(net, &run->data, i, run->batch_size);
+    if (status != FM_OK)
+        return status;
+    int64_t rows = run->batch_size < net->block_rows ? run->batch_size : net->block_rows;
+    fm_parallel(fm_team_size(n_threads, net->work_per_row * (double)rows, rows), run_batches, run);
+    return run->status;
+}
+
+fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_matrix *X,
+                       const fm_targets *y, const double *sample_weight, const int64_t *order,
+                       int64_t n_order, int64_t batch_size, double learning_rate, int n_threads)
+{
+    *loss_sum = 0;
+    if (net->n_slots == 0 || n_order < 0 || batch_size < 1 || *step < 0)
+        return FM_BAD_ARGUMENT;
+    fm_run run = {.net = net,
+                  .data = {.X = X, .y = y, .weights = sample_weight, .rows = order,
+                           .n_rows = n_order},
+                  .batch_size = batch_size,
+                  .learning_rate = learning_rate,
+                  .update = 1,
+                  .step = *step};
+    /* Larger batches than announced would need a gradient kept between blocks. */
+    if (batch_size > net->block_rows && n_order > net->block_rows &&
+        !net->layers[0].part[FM_GRADIENT])
+        return FM_BAD_ARGUMENT;
+    fm_status status = run_on_team(&run, n_threads);
+    *loss_sum = run.loss_sum;
+    *step = run.step;
+    return status;
+}
+
+fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *const *db,
+                           const fm_matrix *X, const fm_targets *y, const double *sample_weight,
+                           int n_threads)
+{
+    *loss = 0;
+    if (!net->layers[0].part[FM_GRADIENT] || X->n_rows < 1)
+        return FM_BAD_ARGUMENT;
+    fm_run run = {.net = net,
+                  .data = {.X = X, .y = y, .weights = sample_weight, .n_rows = X->n_rows},
+                  .batch_size = X->n_rows};
+    fm_status status = run_on_team(&run, n_threads);
+    if (status != FM_OK)
+        return status;
+    *loss = run.loss_sum / (double)X->n_rows;
+    const double sum = sum_of_weights(&run.data);
+    for (int l = 0; l < net->n_layers; l++) {
+        net->kernels->scale_gradient(&net->layers[l], net->step.alpha, 1 / sum);
+        net->kernels->store(&net->layers[l], FM_GRADIENT, dW[l], db[l]);
+    }
+    return FM_OK;
+}
+
+/* Members of a team for a piece of work of so many multiply-adds and rows. */
+int fm_team_size(int n_threads, double work, int64_t rows)
+{
+    int n = n_threads > 0 ? n_threads : fm_get_num_threads();
+    double useful = work / MIN_WORK_PER_THREAD;
+    if (n > useful)
+        n = useful < 1 ? 1 : (int)useful;
+    if (n > rows)
+        n = (int)rows;
+    return n < 1 ? 1 : n;
+}
