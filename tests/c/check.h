@@ -1,0 +1,24 @@
+/* check.h - what the C test programs share: a check that says where it failed. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CHECK(condition)                                                    \
+    do {                                                                    \
+        if (!(condition)) {                                                 \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition); \
+            abort();                                                        \
+        }                                                                   \
+    } while (0)
+
+/* Runs one test and names it, so that a hang or a sanitizer's report has a place. */
+#define RUN(test)                \
+    do {                         \
+        printf("  %s\n", #test); \
+        fflush(stdout);          \
+        test();                  \
+    } while (0)
+
+#endif

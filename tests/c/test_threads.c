@@ -1,0 +1,460 @@
+/* test_threads.c - the pool of threads.c, from outside and inside.
+ *
+ * The sources are included, so that their private parts can be reached and
+ * thread creation and allocation made to fail.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdlib.h>
+
+static int create_budget = 1 << 30, memory_budget = 1 << 30;
+
+static int limited_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
+                          void *arg)
+{
+    return create_budget-- > 0 ? pthread_create(thread, attr, start, arg) : 11;
+}
+
+static int limited_memalign(void **out, size_t alignment, size_t size)
+{
+    return memory_budget-- > 0 ? posix_memalign(out, alignment, size) : 12;
+}
+
+#define pthread_create limited_create
+#define posix_memalign limited_memalign
+#include "../../src_c/threads.c"
+#undef pthread_create
+#undef posix_memalign
+#include "../../src_c/cpus.c"
+
+#include "check.h"
+#include <dirent.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define SLOW 20
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SLOW 20
+#endif
+#endif
+#ifndef SLOW
+#define SLOW 1
+#endif
+
+static void sleep_us(long us)
+{
+    nanosleep(&(struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}, NULL);
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Each member writes its own slot, then reads everybody's; nothing but barriers
+ * keeps them apart. */
+typedef struct {
+    int n_barriers, size, sleeper;
+    int slot[FM_MAX_THREADS];
+} exchange;
+
+static void exchange_task(void *arg, fm_team *team, int rank, int size)
+{
+    exchange *x = arg;
+    if (rank == 0)
+        x->size = size;
+    for (int i = 1; i <= x->n_barriers; i++) {
+        if (x->sleeper == rank && i % 4 == 0)
+            sleep_us(1000);
+        x->slot[rank] = i;
+        fm_barrier(team);
+        for (int r = 0; r < size; r++)
+            CHECK(x->slot[r] == i);
+        fm_barrier(team);
+    }
+}
+
+static int run_exchange(int size, int n_barriers, int sleeper)
+{
+    exchange x = {.n_barriers = n_barriers, .sleeper = sleeper};
+    int used = fm_parallel(size, exchange_task, &x);
+    CHECK(used == x.size && used >= 1 && used <= (size < 1 ? 1 : size));
+    for (int r = 0; r < FM_MAX_THREADS; r++)
+        CHECK(x.slot[r] == (r < used ? n_barriers : 0));
+    return used;
+}
+
+static void barriers(void)
+{
+    CHECK(run_exchange(-1, 3, -1) == 1);
+    CHECK(run_exchange(0, 3, -1) == 1);
+    for (int size = 1; size <= 8; size++)
+        CHECK(run_exchange(size, 2000 / SLOW, -1) == size);
+}
+
+static void regions_of_every_size(void)
+{
+    for (int i = 0; i < 5000 / SLOW; i++)
+        CHECK(run_exchange(1 + i * 5 % 8, i % 3, -1) == 1 + i * 5 % 8);
+}
+
+static void big_teams(void)
+{
+    CHECK(run_exchange(64, 3, -1) == 64);
+    CHECK(run_exchange(255, 2, -1) == 255);
+    CHECK(run_exchange(256, 2, -1) == 256);
+    CHECK(run_exchange(1000000, 2, -1) == FM_MAX_THREADS);
+    CHECK(run_exchange(3, 10, -1) == 3);
+}
+
+/* A member that comes late sends the others to sleep in every place where one can. */
+static void latecomers(void)
+{
+    for (int size = 2; size <= 5; size++)
+        for (int sleeper = 0; sleeper < size; sleeper++) {
+            CHECK(run_exchange(size, 12, sleeper) == size);
+            sleep_us(1000); /* and the workers until the next region */
+        }
+}
+
+static void numbers_beyond_32_bits(void)
+{
+    const uint64_t from[] = {INT32_MAX / 2, INT32_MAX, UINT32_MAX, 1ull << 53}; /* ascending */
+    run_exchange(5, 1, -1);
+    for (size_t i = 0; i < sizeof(from) / sizeof(*from); i++) {
+        pool.member[0]->barriers = from[i] - 50;
+        for (int size = 2; size <= 5; size++)
+            CHECK(run_exchange(size, 50, i % 2 ? 1 : -1) == size);
+        CHECK(pool.member[0]->barriers == from[i] - 50 + 400);
+    }
+    stop_if_idle();
+}
+
+/* ------------------------------------------------------- several callers */
+
+static void inner_task(void *arg, fm_team *team, int rank, int size)
+{
+    fm_barrier(team);
+    CHECK(rank == 0 && size == 1);
+    ++*(int *)arg;
+}
+
+static void outer_task(void *arg, fm_team *team, int rank, int size)
+{
+    int *count = arg;
+    CHECK(size == 3);
+    CHECK(fm_parallel(3, inner_task, &count[rank]) == 1);
+    fm_barrier(team);
+    CHECK(count[0] + count[1] + count[2] == 3);
+}
+
+static void nested(void)
+{
+    int count[3] = {0};
+    CHECK(fm_parallel(3, outer_task, count) == 3);
+}
+
+static atomic_int stop, solo_runs, team_runs;
+
+static void *caller(void *arg)
+{
+    while (!atomic_load(&stop))
+        atomic_fetch_add(run_exchange(*(int *)arg, 20, -1) == 1 ? &solo_runs : &team_runs, 1);
+    return NULL;
+}
+
+static void several_callers(void)
+{
+    pthread_t thread[4];
+    int size[4] = {2, 3, 4, 5};
+    atomic_store(&stop, 0);
+    for (int i = 0; i < 4; i++)
+        CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
+    while (atomic_load(&solo_runs) < 100 || atomic_load(&team_runs) < 100)
+        sleep_us(1000);
+    atomic_store(&stop, 1);
+    for (int i = 0; i < 4; i++)
+        pthread_join(thread[i], NULL);
+    CHECK(run_exchange(4, 20, -1) == 4);
+}
+
+/* ------------------------------------------------------------------ fork */
+
+static void expect_success(pid_t child)
+{
+    int status;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+#ifdef __linux__
+static int n_threads_of_process(void)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    CHECK(tasks);
+    int n = 0;
+    for (struct dirent *entry; (entry = readdir(tasks));)
+        n += entry->d_name[0] != '.';
+    closedir(tasks);
+    return n;
+}
+
+static void pool_goes_home_before_fork(void)
+{
+    run_exchange(4, 5, -1);
+    int n = n_threads_of_process(); /* a sanitizer may have one of its own */
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    expect_success(child);
+    /* A joined thread is gone from the list at once or soon. */
+    while (n_threads_of_process() > n - 3)
+        sleep_us(100);
+}
+#endif
+
+static void fork_of_idle(void)
+{
+    CHECK(run_exchange(4, 20, -1) == 4);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(60);
+        CHECK(run_exchange(4, 20, -1) == 4);
+        pid_t grandchild = fork();
+        if (grandchild == 0) {
+            CHECK(run_exchange(6, 20, -1) == 6);
+            _exit(0);
+        }
+        expect_success(grandchild);
+        CHECK(run_exchange(3, 20, -1) == 3);
+        _exit(0);
+    }
+    CHECK(run_exchange(5, 20, -1) == 5);
+    expect_success(child);
+}
+
+/* The child is born at any moment of somebody else's regions: while workers are
+ * started, sleep, wake one another or hold a gate's mutex. */
+static void fork_while_busy(void)
+{
+    pthread_t thread[2];
+    int size[2] = {3, 4};
+    atomic_store(&stop, 0);
+    for (int i = 0; i < 2; i++)
+        CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
+    for (int i = 0; i < 200 / SLOW; i++) {
+        sleep_us(i * 37 % 500);
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(60);
+            CHECK(run_exchange(4, 20, -1) == 4);
+            CHECK(run_exchange(2, 20, i % 2) == 2);
+            _exit(0);
+        }
+        expect_success(child);
+    }
+    atomic_store(&stop, 1);
+    for (int i = 0; i < 2; i++)
+        pthread_join(thread[i], NULL);
+    CHECK(run_exchange(4, 20, -1) == 4);
+}
+
+/* ----------------------------------------------------- failures and manners */
+
+static void failures_make_the_team_smaller(void)
+{
+    stop_if_idle();
+    create_budget = 0;
+    CHECK(run_exchange(4, 5, -1) == 1);
+    create_budget = 2;
+    CHECK(run_exchange(6, 5, -1) == 3);
+    create_budget = 1;
+    CHECK(run_exchange(6, 5, -1) == 4);
+    create_budget = 1 << 30;
+    CHECK(run_exchange(6, 5, -1) == 6);
+
+    stop_if_idle();
+    memory_budget = 0;
+    CHECK(run_exchange(4, 5, -1) == 1);
+    memory_budget = 3;
+    CHECK(run_exchange(4, 5, -1) == 3);
+    memory_budget = 1 << 30;
+    CHECK(run_exchange(4, 5, -1) == 4);
+}
+
+static void mask_task(void *arg, fm_team *team, int rank, int size)
+{
+    (void)team, (void)size;
+    pthread_sigmask(SIG_SETMASK, NULL, (sigset_t *)arg + rank);
+}
+
+static void workers_block_signals(void)
+{
+    stop_if_idle();
+    sigset_t mask[4];
+    const int signals[] = {SIGINT, SIGTERM, SIGALRM, SIGUSR1, SIGCHLD, SIGPROF};
+    CHECK(fm_parallel(4, mask_task, mask) == 4);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++)
+        for (int rank = 0; rank < 4; rank++)
+            CHECK(sigismember(&mask[rank], signals[i]) == (rank > 0));
+}
+
+static void idle_pool_sleeps(void)
+{
+    CHECK(run_exchange(8, 10, -1) == 8);
+    sleep_us(20000); /* to fall asleep in */
+    double before = cpu_seconds();
+    sleep_us(300000);
+    CHECK(cpu_seconds() - before < 0.03);
+}
+
+/* -------------------------------------------------------------------- cpus */
+
+static int threads_with(const char *omp)
+{
+    if (omp)
+        setenv("OMP_NUM_THREADS", omp, 1);
+    else
+        unsetenv("OMP_NUM_THREADS");
+    fm_set_num_threads(0);
+    return fm_get_num_threads();
+}
+
+static void openmp_variable(void)
+{
+    int all = threads_with(NULL);
+    CHECK(all >= 1 && all <= FM_MAX_THREADS);
+    CHECK(threads_with("1") == 1);
+    CHECK(threads_with(" 1 ,4") == 1);
+    CHECK(threads_with("1,") == 1);
+    CHECK(threads_with("1000000") == all);
+    const char *invalid[] = {"", "0", "-1", "x", "1x", "1 x", ",1", "99999999999999999999"};
+    for (size_t i = 0; i < sizeof(invalid) / sizeof(*invalid); i++)
+        CHECK(threads_with(invalid[i]) == all);
+
+    CHECK(threads_with("1") == 1);
+    setenv("OMP_NUM_THREADS", "2", 1);
+    CHECK(fm_get_num_threads() == 1); /* kept */
+    fm_set_num_threads(7);
+    CHECK(fm_get_num_threads() == 7);
+    fm_set_num_threads(1000000);
+    CHECK(fm_get_num_threads() == FM_MAX_THREADS);
+    fm_set_num_threads(-3);
+    CHECK(threads_with(NULL) == all);
+    CHECK(first_number("12, 3") == 12 && first_number("300") == FM_MAX_THREADS);
+}
+
+#ifdef __linux__
+static void affinity(void)
+{
+    cpu_set_t all, one;
+    CHECK(!sched_getaffinity(0, sizeof(all), &all));
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
+        if (CPU_ISSET(cpu, &all))
+            CPU_SET(cpu, &one);
+    CHECK(affinity_cpus() == CPU_COUNT(&all));
+    CHECK(!sched_setaffinity(0, sizeof(one), &one));
+    CHECK(affinity_cpus() == 1 && threads_with(NULL) == 1);
+    CHECK(!sched_setaffinity(0, sizeof(all), &all));
+    fm_set_num_threads(0);
+}
+
+static char tree[] = "/tmp/fastmlp-cgroup-XXXXXX";
+
+static void put(const char *path, const char *text)
+{
+    char full[512];
+    snprintf(full, sizeof(full), "%s%s", tree, path);
+    for (char *slash = full + strlen(tree); (slash = strchr(slash + 1, '/'));) {
+        *slash = '\0';
+        mkdir(full, 0700);
+        *slash = '/';
+    }
+    FILE *file = fopen(full, "w");
+    CHECK(file && fputs(text, file) >= 0 && !fclose(file));
+}
+
+static void control_groups(void)
+{
+    CHECK(mkdtemp(tree));
+    CHECK(quota_cpus(tree) == 0); /* no /proc */
+    put("/proc/self/cgroup", "0::/\n");
+    CHECK(quota_cpus(tree) == 0); /* no files */
+
+    /* Version 2: the tightest group on the way up, rounded up. */
+    put("/sys/fs/cgroup/cpu.max", "max 100000\n");
+    CHECK(quota_cpus(tree) == 0);
+    put("/sys/fs/cgroup/cpu.max", "150000 100000\n");
+    CHECK(quota_cpus(tree) == 2);
+    put("/sys/fs/cgroup/cpu.max", "200000 100000\n");
+    CHECK(quota_cpus(tree) == 2);
+    put("/sys/fs/cgroup/cpu.max", "1000 100000\n");
+    CHECK(quota_cpus(tree) == 1);
+    put("/sys/fs/cgroup/cpu.max", "99999999900000 100000\n");
+    CHECK(quota_cpus(tree) == FM_MAX_THREADS);
+    put("/sys/fs/cgroup/cpu.max", "700000 100000\n");
+    put("/proc/self/cgroup", "0::/a.slice/b.service/missing\n");
+    CHECK(quota_cpus(tree) == 7);
+    put("/sys/fs/cgroup/a.slice/cpu.max", "250000 100000\n");
+    CHECK(quota_cpus(tree) == 3);
+    put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "max 100000\n");
+    CHECK(quota_cpus(tree) == 3);
+    put("/sys/fs/cgroup/a.slice/b.service/cpu.max", "50000 50000\n");
+    CHECK(quota_cpus(tree) == 1);
+
+    /* Version 1: only the line of the cpu controller counts. */
+    put("/proc/self/cgroup", "3:cpuset:/x\n2:cpuacct,cpu:/y\n1:name=systemd:/x\nnonsense\n");
+    CHECK(quota_cpus(tree) == 0);
+    put("/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us", "100000\n");
+    put("/sys/fs/cgroup/cpu/x/cpu.cfs_period_us", "100000\n");
+    CHECK(quota_cpus(tree) == 0);
+    put("/sys/fs/cgroup/cpu/y/cpu.cfs_quota_us", "-1\n");
+    put("/sys/fs/cgroup/cpu/y/cpu.cfs_period_us", "100000\n");
+    CHECK(quota_cpus(tree) == 0);
+    put("/sys/fs/cgroup/cpu/y/cpu.cfs_quota_us", "350000\n");
+    CHECK(quota_cpus(tree) == 4);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "200000\n");
+    CHECK(quota_cpus(tree) == 4);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+    CHECK(quota_cpus(tree) == 2);
+    put("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "0\n");
+    CHECK(quota_cpus(tree) == 4);
+    put("/sys/fs/cgroup/cpu/y/cpu.cfs_quota_us", "garbage\n");
+    CHECK(quota_cpus(tree) == 0);
+
+    char command[128];
+    snprintf(command, sizeof(command), "rm -r %s", tree);
+    CHECK(system(command) == 0);
+}
+#endif
+
+int main(void)
+{
+    RUN(barriers);
+    RUN(regions_of_every_size);
+    RUN(latecomers);
+    RUN(big_teams);
+    RUN(numbers_beyond_32_bits);
+    RUN(nested);
+    RUN(several_callers);
+#ifdef __linux__
+    RUN(pool_goes_home_before_fork);
+#endif
+    RUN(fork_of_idle);
+    RUN(fork_while_busy);
+    RUN(failures_make_the_team_smaller);
+    RUN(workers_block_signals);
+    RUN(idle_pool_sleeps);
+    RUN(openmp_variable);
+#ifdef __linux__
+    RUN(affinity);
+    RUN(control_groups);
+#endif
+    return 0;
+}
