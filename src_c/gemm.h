@@ -253,13 +253,23 @@ static void fm_gemm_narrow(T *C, const T *D, int64_t ld, int64_t n, const T *A, 
 
 FM_INLINE T fm_sum16(const V lanes[FM_GROUP])
 {
-    T x[16];
+    V x[FM_GROUP];
     for (int g = 0; g < FM_GROUP; g++)
-        v_store(x + g * FM_LANES, lanes[g]);
-    for (int half = 8; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            x[i] += x[i + half];
-    return x[0];
+        x[g] = lanes[g];
+    for (int half = FM_GROUP / 2; half > 0; half /= 2)
+        for (int g = 0; g < half; g++)
+            x[g] += x[g + half];
+#if FM_LANES >= 16
+    x[0] += v_swap(x[0], 8);
+#endif
+#if FM_LANES >= 8
+    x[0] += v_swap(x[0], 4);
+#endif
+#if FM_LANES >= 4
+    x[0] += v_swap(x[0], 2);
+#endif
+    x[0] += v_swap(x[0], 1);
+    return x[0][0];
 }
 
 /* Lanes i with first + i < n keep their value, the others become 0. */
@@ -276,7 +286,7 @@ FM_INLINE void fm_tile_dot(const int mr, const int nn, T *C, int64_t ld, const T
                                   ptrdiff_t a_panel, const T *W, ptrdiff_t w_panel, int64_t k,
                                   const T *bias)
 {
-    V acc[2][2][FM_GROUP];
+    V acc[4][2][FM_GROUP];
     _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
         _Pragma("GCC unroll 16") for (int j = 0; j < nn; j++)
             _Pragma("GCC unroll 16") for (int g = 0; g < FM_GROUP; g++) acc[i][j][g] = v_zero();
@@ -288,7 +298,7 @@ FM_INLINE void fm_tile_dot(const int mr, const int nn, T *C, int64_t ld, const T
                 break;
             const T *a = A + kg / FM_PANEL * a_panel + kg % FM_PANEL;
             const T *w = W + kg / FM_PANEL * w_panel + kg % FM_PANEL;
-            V av[2];
+            V av[4];
             _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
             {
                 av[i] = v_load(a + i * FM_PANEL);
@@ -313,22 +323,25 @@ static void fm_gemm_dot(T *C, int64_t ld, const T *A, ptrdiff_t a_panel, const T
                         int64_t n, int64_t r0, int64_t r1, const T *bias)
 {
     const ptrdiff_t w_panel = n * FM_PANEL;
-    for (int64_t i = r0; i < r1; i += 2) {
-        const T *a = A + i * FM_PANEL;
-        const int two = i + 2 <= r1;
-        for (int64_t j = 0; j < n; j += 2) {
-            const T *w = W + j * FM_PANEL;
-            T *c = C + j * ld + i;
-            if (two && j + 2 <= n)
-                fm_tile_dot(2, 2, c, ld, a, a_panel, w, w_panel, k, bias + j);
-            else if (two)
-                fm_tile_dot(2, 1, c, ld, a, a_panel, w, w_panel, k, bias + j);
-            else if (j + 2 <= n)
-                fm_tile_dot(1, 2, c, ld, a, a_panel, w, w_panel, k, bias + j);
-            else
-                fm_tile_dot(1, 1, c, ld, a, a_panel, w, w_panel, k, bias + j);
-        }
+    int64_t j = 0;
+    for (; j + 2 <= n; j += 2) {
+        int64_t i = r0;
+        for (; i + 2 <= r1; i += 2)
+            fm_tile_dot(2, 2, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL,
+                        w_panel, k, bias + j);
+        if (i < r1)
+            fm_tile_dot(1, 2, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL,
+                        w_panel, k, bias + j);
     }
+    if (j == n)
+        return;
+    int64_t i = r0;
+    for (; i + 4 <= r1; i += 4)
+        fm_tile_dot(4, 1, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL, w_panel,
+                    k, bias + j);
+    for (; i < r1; i++)
+        fm_tile_dot(1, 1, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL, w_panel,
+                    k, bias + j);
 }
 
 #endif

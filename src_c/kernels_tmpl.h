@@ -16,27 +16,6 @@
 
 #include "kernels.h"
 
-/* The first c of FM_LANES lanes in memory. */
-FM_INLINE V v_load_part(const T *p, int c)
-{
-    if (c == FM_LANES)
-        return v_load(p);
-    T x[FM_LANES] = {0};
-    memcpy(x, p, (size_t)c * sizeof(T));
-    return v_load(x);
-}
-
-FM_INLINE void v_store_part(T *p, V v, int c)
-{
-    if (c == FM_LANES) {
-        v_store(p, v);
-        return;
-    }
-    T x[FM_LANES];
-    v_store(x, v);
-    memcpy(p, x, (size_t)c * sizeof(T));
-}
-
 #include "activations.h"
 #include "gemm.h"
 #include "losses.h"
@@ -299,7 +278,17 @@ static void fm_gather(void *input, const fm_batch *batch, int64_t max_rows, int6
             for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL)
                 fm_read_row(to, X, row, k, FM_PANEL);
         }
-        if (k < K) {
+        if (k == K)
+            continue;
+        if (plain) {
+            const T *from = (const T *)((const char *)X->data + row * X->row_stride) + k;
+            for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+                const int64_t left = K - k - v;
+                v_store(to + v, left >= FM_LANES ? v_load(from + v)
+                                : left > 0       ? v_load_part(from + v, (int)left)
+                                                 : v_zero());
+            }
+        } else {
             fm_read_row(to, X, row, k, K - k);
             for (int64_t i = K - k; i < FM_PANEL; i++)
                 to[i] = 0;

@@ -107,25 +107,28 @@ static void fm_output_activation(int activation, T *Z, int64_t ld, int64_t n, in
             fm_activate(activation, Z + k * ld + r0, r1 - r0);
 }
 
-/* Where the targets and weights of up to FM_LANES rows come from. */
+/* Where the targets and weights of up to FM_LANES rows come from. Lanes past the
+ * last row repeat the first. */
 typedef struct {
-    const T *values[FM_LANES]; /* (n_outputs,) of each row, or NULL */
+    const T *values[FM_LANES]; /* (n_outputs,) of each row, or unset */
     V label;                   /* class index of each row */
     V weight;
 } fm_row_targets;
 
-static fm_row_targets fm_gather_targets(const fm_batch *batch, int64_t n, int64_t r, int c)
+FM_INLINE fm_row_targets fm_gather_targets(const fm_batch *batch, int64_t n, int64_t r, int c)
 {
-    fm_row_targets t = {.label = v_zero(), .weight = v_set1(1)};
+    fm_row_targets t;
+    T label[FM_LANES] = {0}, weight[FM_LANES];
     for (int i = 0; i < FM_LANES; i++) {
-        int64_t row = fm_batch_row(batch, r + (i < c ? i : 0));
+        const int64_t row = fm_batch_row(batch, r + (i < c ? i : 0));
         if (batch->y->labels)
-            t.label[i] = (T)batch->y->labels[row];
+            label[i] = (T)batch->y->labels[row];
         else
             t.values[i] = (const T *)batch->y->values + row * n;
-        if (batch->weights)
-            t.weight[i] = (T)batch->weights[row];
+        weight[i] = batch->weights ? (T)batch->weights[row] : 1;
     }
+    t.label = v_load(label);
+    t.weight = v_load(weight);
     return t;
 }
 
@@ -133,10 +136,10 @@ FM_INLINE V fm_target(const fm_batch *batch, const fm_row_targets *t, int64_t k)
 {
     if (batch->y->labels)
         return v_select(v_eq(t->label, v_set1((T)k)), v_set1(1), v_zero());
-    V y;
+    T y[FM_LANES];
     for (int i = 0; i < FM_LANES; i++)
         y[i] = t->values[i][k];
-    return y;
+    return v_load(y);
 }
 
 /* Outputs A (n, ld) -> delta in place, for columns r0..r1; row_loss[r]. */

@@ -20,6 +20,7 @@ typedef __m256 V;
 #define FM_OP(name) _mm256_##name##_ps
 #endif
 
+#define FM_MASKED_LOAD
 #include "common.h"
 
 typedef VI M;
@@ -27,6 +28,18 @@ typedef VI M;
 FM_INLINE V v_load(const T *p)
 {
     return FM_OP(loadu)(p);
+}
+
+FM_INLINE V v_load_part(const T *p, int c)
+{
+    static const TI mask[2 * FM_LANES] = {
+#if FM_F64
+        -1, -1, -1, -1,
+#else
+        -1, -1, -1, -1, -1, -1, -1, -1,
+#endif
+    };
+    return FM_OP(maskload)(p, _mm256_loadu_si256((const __m256i *)(mask + FM_LANES - c)));
 }
 
 FM_INLINE void v_store(T *p, V a)

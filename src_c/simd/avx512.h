@@ -25,11 +25,17 @@ typedef __mmask16 M;
 #define FM_CMP(a, b, how) _mm512_cmp_ps_mask(a, b, how)
 #endif
 
+#define FM_MASKED_LOAD
 #include "common.h"
 
 FM_INLINE V v_load(const T *p)
 {
     return FM_OP(loadu)(p);
+}
+
+FM_INLINE V v_load_part(const T *p, int c)
+{
+    return FM_OP(maskz_loadu)((M)((1u << c) - 1), p);
 }
 
 FM_INLINE void v_store(T *p, V a)

@@ -23,6 +23,9 @@
  *   v_lt v_le v_eq (a, b)     a mask M; false where either is NaN
  *   v_select(m, a, b)         a where m is set, else b
  *   v_any(m)                  whether m is set anywhere
+ *   v_load_part(p, c)         the first c lanes from memory, the others 0; touches
+ *                             no byte past them. Here in plain C, unless the ISA
+ *                             can mask a load (FM_MASKED_LOAD)
  *
  * V takes + - * / and VI, VU (its lanes as integers) + - & | ^ ~ << >>, with
  * scalars too. There is no vector ?: in C (gcc 12). Every operation works lane
@@ -112,6 +115,49 @@ FM_INLINE V v_from_int(VI a)
 {
     V magic = v_set1(FM_MAGIC);
     return v_from_bits(a + v_bits(magic)) - magic;
+}
+
+/* Lanes i and i ^ half change places. half: a power of two below FM_LANES. */
+#if FM_LANES == 2
+#define v_swap(x, h) __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h))
+#elif FM_LANES == 4
+#define v_swap(x, h) __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h), 2 ^ (h), 3 ^ (h))
+#elif FM_LANES == 8
+#define v_swap(x, h)                                                                         \
+    __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h), 2 ^ (h), 3 ^ (h), 4 ^ (h), 5 ^ (h), 6 ^ (h), \
+                            7 ^ (h))
+#else
+#define v_swap(x, h)                                                                         \
+    __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h), 2 ^ (h), 3 ^ (h), 4 ^ (h), 5 ^ (h), 6 ^ (h), \
+                            7 ^ (h), 8 ^ (h), 9 ^ (h), 10 ^ (h), 11 ^ (h), 12 ^ (h), 13 ^ (h),   \
+                            14 ^ (h), 15 ^ (h))
+#endif
+
+#ifndef FM_MASKED_LOAD
+FM_INLINE V v_load(const T *p);
+
+FM_INLINE V v_load_part(const T *p, int c)
+{
+    T x[FM_LANES] = {0};
+    for (int i = 0; i < FM_LANES && i < c; i++)
+        x[i] = p[i];
+    return v_load(x);
+}
+#endif
+
+FM_INLINE void v_store(T *p, V a);
+
+/* The first c lanes into memory, touching no byte past them. */
+FM_INLINE void v_store_part(T *p, V a, int c)
+{
+    if (c == FM_LANES) {
+        v_store(p, a);
+        return;
+    }
+    T x[FM_LANES];
+    v_store(x, a);
+    for (int i = 0; i < FM_LANES && i < c; i++)
+        p[i] = x[i];
 }
 
 /* A finiteness check that costs one fused multiply-add per vector: start with
