@@ -36,6 +36,7 @@ MAY_INCLUDE = {
     "fastmlp.h": set(),
     "threads.h": set(),
     "threads.c": {"threads.h"},
+    "cpus.c": {"fastmlp.h", "threads.h"},
     "kernels.h": {"fastmlp.h", "optimizers.h"},
     "dispatch.c": {"fastmlp.h", "kernels.h"},
     "tables.c": {"fastmlp.h"} | TABLES,
@@ -59,9 +60,10 @@ SIMD_SIDE = ["simd/*", "isa/*", "gemm.h", "vmath.h", "kernels_tmpl.h"]
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
 MAY_IMPORT = {
     "__init__": {"mlp", "_core", "_config", "_sklearn"},
-    "mlp": {"_fit", "_targets", "_core", "_sklearn"},
+    "mlp": {"_fit", "_targets", "_threads", "_core", "_sklearn"},
     "_fit": {"_targets", "_core", "_sklearn"},
     "_targets": {"_sklearn"},
+    "_threads": set(),
     "_sklearn": set(),
 }
 REQUIRED = {"numpy", "scipy", "sklearn", "joblib", "threadpoolctl"}
