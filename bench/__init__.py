@@ -1,0 +1,1 @@
+"""Benchmarks of fastmlp against its peers; ``python -m bench --help`` and bench/README.md."""

@@ -1,0 +1,119 @@
+"""The kernels alone: a run of ``Net.train`` steps as a share of the FMA peak.
+
+The peak is measured in the same rounds by peak.c, compiled on the fly for the kernel set's vector
+width. Only the matrix products count as work (``Shape.flops``): activations, loss, optimizer and
+the gathering of rows are time without work, so 100 % is out of reach.
+"""
+
+import os
+import platform
+import subprocess
+import tempfile
+from functools import partial
+from itertools import pairwise, product
+from pathlib import Path
+
+import numpy as np
+
+from .clock import Stopwatch
+from .rounds import interleave
+from .shapes import load
+
+SHAPES = ("iris", "tab", "calif", "deep", "mnist", "wide", "xwide")
+# Compiler flags for the peak of each kernel set. The fallback has no fused multiply-add and is
+# measured against the narrowest one of the machine.
+PEAK_FLAGS = {"avx512": ("-mavx512f",), "avx2": ("-mavx2", "-mfma"), "neon": ()}
+FALLBACK = "avx2" if platform.machine().lower() in ("x86_64", "amd64") else "neon"
+SECONDS = 0.3  # of one timed run, about
+
+
+def run(shapes, threads, rounds, n_isas=None, say=print):
+    """Returns the record's rows; times in microseconds per step, rates in GFLOPS."""
+    try:
+        from fastmlp import _core
+    except ImportError as error:
+        say(f"kernels left out: {error}")
+        return []
+
+    rows = []
+    shapes = [shape for shape in shapes if shape.name in SHAPES]
+    with tempfile.TemporaryDirectory() as folder:
+        for isa in _core.ISAS[:n_isas]:
+            try:
+                program = _compile_peak(isa, folder)
+            except (OSError, subprocess.CalledProcessError) as error:
+                say(f"kernels {isa} left out: no FMA peak to compare with ({error})")
+                continue
+            for shape, dtype, n in product(shapes, ("f32", "f64"), threads):
+                runs = {
+                    "steps": _steps(_core, shape, dtype, isa, n),
+                    "peak": partial(_peak, program, dtype, n),
+                }
+                results = interleave(runs, rounds, 1e-6)
+                row = {"shape": shape.name, "isa": isa, "dtype": dtype, "threads": n}
+                row |= results["steps"]
+                row["gflops"] = 1e-3 * shape.flops() / row["median"]
+                row["peak"] = 1e-3 * 1e9 / results["peak"]["median"]
+                rows.append(row)
+                say(
+                    f"kernels {shape.name:6s} {isa:8s} {dtype} {n} threads"
+                    f" {row['median']:12.1f} us {row['gflops'] / row['peak']:6.1%} of peak"
+                )
+    return rows
+
+
+def _compile_peak(isa, folder):
+    flags = PEAK_FLAGS.get(isa, PEAK_FLAGS[FALLBACK])
+    program = Path(folder, f"peak-{isa}")
+    command = [os.environ.get("CC", "cc"), "-O2", *flags, "-pthread"]
+    source = Path(__file__).with_name("peak.c")
+    subprocess.run([*command, source, "-o", program], check=True)
+    return program
+
+
+def _peak(program, dtype, n_threads):
+    """Seconds of 10^9 floating-point operations."""
+    with Stopwatch() as watch:
+        out = subprocess.run([program, dtype, str(n_threads)], capture_output=True, check=True)
+    return watch.times() | {"seconds": 1 / float(out.stdout)}
+
+
+def _steps(core, shape, dtype, isa, n_threads):
+    """A function that times steps of full mini-batches, warmed up."""
+    T = {"f32": np.float32, "f64": np.float64}[dtype]
+    data = load(shape, T)
+    sizes = (*shape.units[:-1], shape.n_outputs)
+    output, loss = {
+        "classes": ("softmax", "log_loss"),
+        "binary": ("logistic", "binary_log_loss"),
+        "values": ("identity", "squared_error"),
+    }[shape.target]
+    net = core.Net(
+        sizes,
+        dtype=T,
+        activations=["relu"] * len(shape.hidden) + [output],
+        loss=loss,
+        solver="adam",
+        max_rows=shape.batch_size,
+        isa=isa,
+    )
+    rng = np.random.default_rng(0)
+    weights = [
+        rng.standard_normal(size).astype(T) / T(np.sqrt(size[0])) for size in pairwise(sizes)
+    ]
+    net.load_params(weights, [np.zeros(n, T) for n in sizes[1:]])
+    classes = shape.target == "classes"
+    y = data.y.astype(np.int32) if classes else data.y.astype(T).reshape(-1, 1)
+    whole = len(y) // shape.batch_size * shape.batch_size
+    order = rng.permutation(len(y))[:whole].astype(np.int64)
+
+    def epochs(seconds):
+        n_epochs = 0
+        with Stopwatch() as watch:
+            while not n_epochs or watch.elapsed() < seconds:
+                net.train(data.X, y, None, order, shape.batch_size, 1e-3, n_threads)
+                n_epochs += 1
+        return watch.times(n_epochs * whole // shape.batch_size)
+
+    epochs(0)
+    return partial(epochs, SECONDS)

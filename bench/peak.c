@@ -1,0 +1,92 @@
+/* peak.c - fused multiply-adds per second that the CPU can do, the yardstick of kernels.py.
+ *
+ *   peak f32|f64 n_threads   ->   GFLOPS of all threads together
+ *
+ * Each thread keeps N_CHAINS independent accumulators in registers, enough to hide the latency of
+ * every FMA unit, and touches no memory. The vector width is that of the compiler's target.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define N_CHAINS 24
+#define ROWS(ROW)                                                                                  \
+    ROW(f32, float, __m512, 16, _mm512_set1_ps, _mm512_fmadd_ps)                                   \
+    ROW(f64, double, __m512d, 8, _mm512_set1_pd, _mm512_fmadd_pd)
+#elif defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#define N_CHAINS 12
+#define ROWS(ROW)                                                                                  \
+    ROW(f32, float, __m256, 8, _mm256_set1_ps, _mm256_fmadd_ps)                                    \
+    ROW(f64, double, __m256d, 4, _mm256_set1_pd, _mm256_fmadd_pd)
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#define N_CHAINS 24
+#define fma32(a, b, c) vfmaq_f32(c, a, b)
+#define fma64(a, b, c) vfmaq_f64(c, a, b)
+#define ROWS(ROW)                                                                                  \
+    ROW(f32, float, float32x4_t, 4, vdupq_n_f32, fma32)                                            \
+    ROW(f64, double, float64x2_t, 2, vdupq_n_f64, fma64)
+#else
+#error "no fused multiply-add"
+#endif
+
+#define SECONDS 0.1
+#define STEPS 100000 /* between two looks at the clock */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* peak_f32, peak_f64: thread functions that store their GFLOPS in *result. */
+#define ROW(NAME, T, V, LANES, SET, FMA)                                                           \
+    static void *peak_##NAME(void *result)                                                         \
+    {                                                                                              \
+        V acc[N_CHAINS], scale = SET((T)0.999), shift = SET((T)0.001);                             \
+        for (int i = 0; i < N_CHAINS; i++)                                                         \
+            acc[i] = SET((T)i);                                                                    \
+        double flops = 0, start = now(), seconds;                                                  \
+        do {                                                                                       \
+            for (long step = 0; step < STEPS; step++) {                                            \
+                _Pragma("GCC unroll 24") for (int i = 0; i < N_CHAINS; i++)                        \
+                    acc[i] = FMA(acc[i], scale, shift);                                            \
+            }                                                                                      \
+            flops += 2.0 * LANES * N_CHAINS * STEPS;                                               \
+            seconds = now() - start;                                                               \
+        } while (seconds < SECONDS);                                                               \
+        volatile V sink;                                                                           \
+        for (int i = 0; i < N_CHAINS; i++)                                                         \
+            sink = acc[i];                                                                         \
+        (void)sink;                                                                                \
+        *(double *)result = 1e-9 * flops / seconds;                                                \
+        return NULL;                                                                               \
+    }
+ROWS(ROW)
+
+int main(int argc, char **argv)
+{
+    int n = argc == 3 ? atoi(argv[2]) : 0;
+    if (n < 1 || n > 1024) {
+        fprintf(stderr, "usage: peak f32|f64 n_threads\n");
+        return 2;
+    }
+    void *(*run)(void *) = strcmp(argv[1], "f64") ? peak_f32 : peak_f64;
+    pthread_t threads[1024];
+    double rates[1024], sum = 0;
+    for (int i = 0; i < n; i++)
+        if (pthread_create(&threads[i], NULL, run, &rates[i]))
+            return 1;
+    for (int i = 0; i < n; i++) {
+        pthread_join(threads[i], NULL);
+        sum += rates[i];
+    }
+    printf("%.3f\n", sum);
+    return 0;
+}

@@ -1,0 +1,185 @@
+"""The pictures of a record."""
+
+import numpy as np
+
+from .shapes import SHAPES
+
+COLORS = {
+    "fastmlp f32": "#0b6fa4",
+    "fastmlp f64": "#66b2d6",
+    "fastmlp bf16": "#08405f",
+    "scikit-learn f32": "#e8a33d",
+    "scikit-learn f64": "#b9770e",
+    "torch f32": "#c0392b",
+    "torch compile": "#e57368",
+    "torch bf16": "#7b241c",
+    "jax f32": "#4b8f5c",
+    "onnxruntime": "#7d5ba6",
+}
+GREY = "#6b7280"
+
+
+def draw(record, stem):
+    """Save <stem>-fit.png, -predict.png, ... for each section that has rows; returns the paths."""
+    paths = []
+    for section, draw_section in (
+        ("fit", draw_fit),
+        ("predict", draw_predict),
+        ("kernels", draw_kernels),
+        ("growth", draw_growth),
+    ):
+        if record[section]:
+            paths.append(stem.with_name(f"{stem.name}-{section}.png"))
+            figure = draw_section(record)
+            machine = record["machine"]
+            figure.text(
+                0.995, 0.005,
+                f"{machine['cpu']}, commit {record['commit']}, {record['date'][:10]}",
+                ha="right", va="bottom", fontsize="x-small", color=GREY,
+            )  # fmt: skip
+            figure.savefig(paths[-1], dpi=120)
+    return paths
+
+
+def _figure(width, height):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))  # room for the machine's line
+    return figure
+
+
+def _plain(axes, title):
+    axes.set_title(title, loc="left", fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _ratio_bars(axes, groups, title):
+    """Bars of time relative to fastmlp f32. groups: {label: {peer: median}}.
+
+    The axis is logarithmic and bars start at 1: upwards the peer takes longer, downwards it wins.
+    """
+    peers = [p for p in COLORS if p != "fastmlp f32" and any(p in g for g in groups.values())]
+    width = 0.84 / max(len(peers), 1)
+    for i, peer in enumerate(peers):
+        at = [x for x, g in enumerate(groups.values()) if peer in g and "fastmlp f32" in g]
+        chosen = [list(groups.values())[x] for x in at]
+        ratios = np.array([g[peer] / g["fastmlp f32"] for g in chosen])
+        x = np.array(at) + (i - (len(peers) - 1) / 2) * width
+        bars = axes.bar(x, ratios - 1, width * 0.92, bottom=1, color=COLORS[peer], label=peer)
+        labels = [f"{r:.0f}" if r >= 9.95 else f"{r:.1f}" for r in ratios]
+        for bar, ratio, label in zip(bars, ratios, labels, strict=True):
+            axes.annotate(
+                label,
+                (bar.get_x() + bar.get_width() / 2, ratio),
+                xytext=(0, 2 if ratio >= 1 else -2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if ratio >= 1 else "top",
+                fontsize=6.5,
+                color=GREY,
+            )
+    _plain(axes, title)
+    axes.set_yscale("log")
+    axes.axhline(1, color=COLORS["fastmlp f32"], linewidth=1.5)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
+    axes.set_xticks(range(len(groups)), groups.keys())
+    axes.set_ylabel("time relative to fastmlp f32")
+    axes.legend(frameon=False, ncols=len(peers), fontsize="small", loc="upper right")
+    axes.margins(x=0.01, y=0.12)
+    axes.set_ylim(top=1.6 * axes.get_ylim()[1])  # for the legend
+
+
+def _by_threads(rows, label):
+    """{threads: {label: {peer: median}}}"""
+    out = {}
+    for row in rows:
+        group = out.setdefault(row["threads"], {}).setdefault(label(row), {})
+        group[row["peer"]] = row["median"]
+    return out
+
+
+def _bar_panels(rows, label, title):
+    by_threads = _by_threads(rows, label)
+    figure = _figure(13, 4.2 * len(by_threads) + 0.3)
+    panels = figure.subplots(len(by_threads), 1, squeeze=False)[:, 0]
+    for axes, (threads, groups) in zip(panels, sorted(by_threads.items()), strict=True):
+        _ratio_bars(axes, groups, f"{title}, {threads} thread{'s' if threads > 1 else ''}")
+    return figure
+
+
+def draw_fit(record):
+    def label(row):
+        shape = SHAPES[row["shape"]]
+        return f"{shape.name}\n{shape.label}\n{shape.batch_label}"
+
+    return _bar_panels(record["fit"], label, "Whole fit")
+
+
+def draw_predict(record):
+    def label(row):
+        return f"{SHAPES[row['shape']].label}\n{row['n_rows']:,} row{'s' * (row['n_rows'] > 1)}"
+
+    return _bar_panels(record["predict"], label, "predict_proba")
+
+
+def draw_kernels(record):
+    """Share of the FMA peak by shape: one panel per dtype, one bar per kernel set and threads."""
+    rows = record["kernels"]
+    shapes = list(dict.fromkeys(row["shape"] for row in rows))
+    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
+    series = list(dict.fromkeys((row["isa"], row["threads"]) for row in rows))
+    shades = ["#0b6fa4", "#66b2d6", "#4b8f5c", "#a3cfae", "#e8a33d", "#f3d19b", "#c0392b"]
+    figure = _figure(13, 3.6 * len(dtypes) + 0.3)
+    width = 0.84 / len(series)
+    panels = figure.subplots(len(dtypes), 1, squeeze=False)[:, 0]
+    for axes, dtype in zip(panels, dtypes, strict=True):
+        for i, (isa, threads) in enumerate(series):
+            share = {
+                row["shape"]: 100 * row["gflops"] / row["peak"]
+                for row in rows
+                if (row["isa"], row["threads"], row["dtype"]) == (isa, threads, dtype)
+            }
+            x = np.arange(len(shapes)) + (i - (len(series) - 1) / 2) * width
+            heights = [share.get(name, 0) for name in shapes]
+            bars = axes.bar(x, heights, width * 0.92, color=shades[i % len(shades)])
+            bars.set_label(f"{isa}, {threads} thread{'s' if threads > 1 else ''}")
+            axes.bar_label(bars, [f"{h:.0f}" for h in heights], fontsize=7, color=GREY)
+        _plain(axes, f"Whole training step, {dtype}, share of the FMA peak")
+        axes.set_xticks(range(len(shapes)), [f"{n}\n{SHAPES[n].label}" for n in shapes])
+        axes.set_ylim(0, 100)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
+        axes.legend(frameon=False, ncols=len(series), fontsize="small", loc="upper left")
+    return figure
+
+
+def draw_growth(record):
+    """Time per row against the number of rows, and against the size of the mini-batch."""
+    rows = record["growth"]
+    figure = _figure(13, 4.6)
+    for axes, (sweep, field, name) in zip(
+        figure.subplots(1, 2),
+        (
+            ("rows", "n_rows", "rows of data, memory-mapped; mini-batches of 200"),
+            ("batch", "batch_size", "rows in a mini-batch"),
+        ),
+        strict=True,
+    ):
+        lines = {}
+        for row in rows:
+            if row["sweep"] == sweep:
+                line = lines.setdefault((row["peer"], row["threads"]), [])
+                line.append((row[field], row["median"], row["q1"], row["q3"]))
+        for (peer, threads), points in sorted(lines.items()):
+            x, median, q1, q3 = np.array(sorted(points)).T
+            axes.plot(
+                x, median, "o-" if threads > 1 else "o--", color=COLORS.get(peer, GREY),
+                markersize=4, label=f"{peer}, {threads} thread{'s' if threads > 1 else ''}",
+            )  # fmt: skip
+            axes.fill_between(x, q1, q3, color=COLORS.get(peer, GREY), alpha=0.2, linewidth=0)
+        _plain(axes, f"One epoch of {SHAPES['tab'].label}")
+        axes.set(xscale="log", yscale="log", xlabel=name, ylabel="nanoseconds per row")
+        axes.legend(frameon=False, fontsize="small")
+    return figure

@@ -1,0 +1,172 @@
+"""A record as text: the README's tables and what the commands print."""
+
+import re
+import statistics
+from pathlib import Path
+
+from .record import MEASURED, RESULTS, compare, stem
+from .shapes import SHAPES
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+TIMED = ("fit", "predict", "kernels")
+DISTURBED = 0.05
+
+# Columns of the tables: the peer and whose time its ratio compares with.
+FIT_COLUMNS = (
+    ("fastmlp f32", None),
+    ("scikit-learn f32", "fastmlp f32"),
+    ("torch f32", "fastmlp f32"),
+    ("torch compile", "fastmlp f32"),
+    ("jax f32", "fastmlp f32"),
+    ("fastmlp f64", None),
+    ("scikit-learn f64", "fastmlp f64"),
+    ("fastmlp bf16", None),
+    ("torch bf16", "fastmlp bf16"),
+)
+PREDICT_COLUMNS = (
+    ("fastmlp f32", None),
+    ("scikit-learn f32", "fastmlp f32"),
+    ("onnxruntime", "fastmlp f32"),
+    ("fastmlp f64", None),
+    ("scikit-learn f64", "fastmlp f64"),
+    ("fastmlp bf16", None),
+)
+
+
+def markdown(record):
+    """The block between the README's markers."""
+    timed = [row for section in TIMED for row in record[section]]
+    threads = max((row["threads"] for row in timed), default=1)
+    machine = record["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    spreads = [(row["q3"] - row["q1"]) / row["median"] for row in record["fit"]]
+    lines = [
+        f"{machine['cpu']}, {threads} threads for everybody; {versions}; commit"
+        f" {record['commit']}, {record['date'][:10]}. Medians of interleaved rounds, the quartiles"
+        f" typically {statistics.median(spreads or [0]):.1%} apart. In brackets: how many times as"
+        " long as fastmlp at the same precision. **Bold: the peer is faster.**",
+        "",
+        "Whole `fit`, microseconds per mini-batch step (ReLU, Adam):",
+        "",
+        *_times(record["fit"], threads, FIT_COLUMNS, _fit_label),
+        "",
+        "`predict_proba`, microseconds per call:",
+        "",
+        *_times(record["predict"], threads, PREDICT_COLUMNS, _predict_label),
+    ]
+    if record["kernels"]:
+        lines += ["", "The kernels alone, share of the measured FMA peak in a training step:", ""]
+        lines += _shares(record["kernels"], threads)
+    if (RESULTS / f"{stem(record)}-fit.png").is_file():
+        lines += ["", f"![Whole fit against each peer](bench/results/{stem(record)}-fit.png)"]
+    return "\n".join(lines)
+
+
+def _fit_label(row):
+    shape = SHAPES[row["shape"]]
+    return f"{shape.name}: {shape.label}, {shape.batch_label}"
+
+
+def _predict_label(row):
+    n_rows = row["n_rows"]
+    return f"{SHAPES[row['shape']].label}, {n_rows:,} row{'s' if n_rows > 1 else ''}"
+
+
+def _times(rows, threads, columns, label):
+    """One line per label, one column per peer that has a figure."""
+    lines = {}
+    for row in rows:
+        if row["threads"] == threads:
+            lines.setdefault(label(row), {})[row["peer"]] = row["median"]
+    columns = [c for c in columns if any(c[0] in times for times in lines.values())]
+    cells = [
+        [name] + [_cell(times.get(peer), times.get(base)) for peer, base in columns]
+        for name, times in lines.items()
+    ]
+    return _table([name for name, _ in columns], cells)
+
+
+def _shares(rows, threads):
+    """One line per dtype of the best kernel set, one column per shape."""
+    isa = rows[0]["isa"]
+    lines = {}
+    for row in rows:
+        if row["threads"] == threads and row["isa"] == isa:
+            line = lines.setdefault(f"{isa} {row['dtype']}", {})
+            line[row["shape"]] = f"{100 * row['gflops'] / row['peak']:.0f} %"
+    shapes = list(dict.fromkeys(name for line in lines.values() for name in line))
+    return _table(shapes, [[k] + [line.get(n, "-") for n in shapes] for k, line in lines.items()])
+
+
+def _table(heads, lines):
+    """A markdown table; the first column names the line."""
+    rows = [["", *heads], *lines]
+    text = ["| " + " | ".join(row) + " |" for row in rows]
+    text.insert(1, "|---|" + "---:|" * len(heads))
+    return text
+
+
+def _cell(time, base):
+    if time is None:
+        return "-"
+    if base is None:
+        return number(time)
+    ratio = time / base
+    cell = f"{number(time)} ({ratio:{'.0f' if ratio >= 9.95 else '.2f' if ratio < 1 else '.1f'}}x)"
+    return f"**{cell}**" if time < base else cell
+
+
+def number(value):
+    """Three digits: 0.512, 8.21, 31.4, 253, 12,400."""
+    if value < 100:
+        return f"{value:.3g}"
+    return f"{round(value, 2 - len(str(int(value))) + 1):,.0f}"
+
+
+def warnings(record):
+    """What a reader of the record has to know before believing it."""
+    rows = [row for section in TIMED for row in record[section]]
+    disturbed = [row for row in rows if row["others"] > DISTURBED]
+    if disturbed:
+        yield (
+            f"{len(disturbed)} of {len(rows)} rows were measured while other processes took more"
+            f" than {DISTURBED:.0%} of the CPUs"
+        )
+    if record["commit"].endswith("+"):
+        yield "files differ from the commit"
+
+
+def refresh_readme(record, path=README):
+    """Replace what stands between the markers. Returns whether they were there."""
+    text = path.read_text() if path.is_file() else ""
+    if BEGIN not in text or END not in text:
+        return False
+    block = f"{BEGIN}\n{markdown(record)}\n{END}"
+    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
+    path.write_text(re.sub(pattern, lambda match: block, text, flags=re.DOTALL))
+    return True
+
+
+def _essence(field):
+    """What has to be the same for two records to be compared."""
+    if isinstance(field, dict):
+        return f"{field['cpu']}, {field['cpus']} CPUs"
+    return "a quick run" if field else "a full run"
+
+
+def print_comparison(old, new, say=print):
+    """Print every row that changed, and return how many of fastmlp's own got slower."""
+    for field in ("quick", "machine"):
+        if _essence(old[field]) != _essence(new[field]):
+            say(f"Beware: {_essence(old[field])} against {_essence(new[field])}")
+    n_rows, n_slower = 0, 0
+    for section, row, ratio, verdict in compare(old, new):
+        n_rows += 1
+        ours = row.get("peer", "fastmlp").startswith("fastmlp")
+        n_slower += ours and verdict == "slower"
+        if verdict:
+            what = " ".join(str(v) for k, v in row.items() if k not in MEASURED)
+            say(f"{verdict}  {ratio:5.2f}x  {section} {what}")
+    say(f"{n_rows} rows in both records; {n_slower} of fastmlp's got slower")
+    return n_slower

@@ -1,0 +1,89 @@
+"""Interleaved rounds over the peers' processes, and the statistics of what they took."""
+
+import random
+import statistics
+import time
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import partial
+
+from .clock import summary
+from .peers import PEERS
+from .shapes import SHAPES
+from .worker import PeerError, Worker
+
+PAUSE = 0.05  # seconds; lets the spinning threads of the peer before fall asleep
+
+
+def interleave(runs, rounds, unit=1.0):
+    """{name: callable} -> {name: summary of their seconds in the given unit, and their answer}.
+
+    A callable returns a dict with "seconds", "others" (the CPU share of foreign processes, of
+    which the mean is kept) and anything else. Every round runs each once, in an order drawn anew,
+    so that a slow minute of the machine hits all of them alike.
+    """
+    answers, order = {name: [] for name in runs}, list(runs)
+    rng = random.Random(0)
+    for _ in range(rounds):
+        rng.shuffle(order)
+        for name in order:
+            time.sleep(PAUSE)
+            answers[name].append(runs[name]())
+    return {
+        name: summary([a["seconds"] for a in given], unit)
+        | {"others": round(statistics.fmean(a["others"] for a in given), 3)}
+        | {key: value for key, value in given[-1].items() if key not in ("seconds", "others")}
+        for name, given in answers.items()
+    }
+
+
+class Workers(ExitStack):
+    """One process per peer, all with the same number of threads. A context manager."""
+
+    def __init__(self, peers, threads, say=print):
+        super().__init__()
+        self.threads, self.say = threads, say
+        self.workers = {name: self.enter_context(Worker(name, threads)) for name in peers}
+
+    def measure(self, shape, names, rounds, unit, prepare, run, folder=None, **where):
+        """Benchmark one shape. prepare(worker) is the warm-up, run(worker) what is timed.
+
+        Returns one record row per peer, headed by the shape's name, ``where`` and the threads.
+        ``folder`` is for the data, see the workers' ``load``. A peer that fails is left out of this
+        shape, and said so.
+        """
+        runs, source = {}, None
+        for name in names:
+            worker = self.workers[name]
+            try:
+                source = worker.call(
+                    "load", shape=shape.name, changes=changes(shape), folder=folder
+                )
+                prepare(worker)
+            except PeerError as error:
+                self.say(f"  {name} left out: {error}")
+            else:
+                runs[name] = partial(run, worker)
+        head = {"shape": shape.name, "data": source, **where, "threads": self.threads}
+        rows = [head | {"peer": name} | r for name, r in interleave(runs, rounds, unit).items()]
+        for row in rows:
+            self.say(f"  {row['peer']:18s} {row['median']:12.1f}")
+        return rows
+
+
+def changes(shape):
+    """The fields in which a shape differs from the one of its name in SHAPES."""
+    original = asdict(SHAPES[shape.name])
+    return {key: value for key, value in asdict(shape).items() if value != original[key]}
+
+
+def available(names=None, say=print):
+    """The peers that can run here, out of those asked for; says which are left out."""
+    found = []
+    for name in names or PEERS:
+        reason = PEERS[name].missing()
+        if reason:
+            say(f"{name} left out: {reason}")
+        else:
+            found.append(name)
+    return found

@@ -1,0 +1,160 @@
+"""One peer in a process of its own, so that no two thread pools share one.
+
+``Worker`` starts ``python -m bench.worker`` with the thread count in its environment and, on
+Linux, in its affinity mask. Requests and answers are lines of JSON; a worker does nothing between
+requests, so interleaved rounds disturb each other as little as possible.
+"""
+
+import ctypes
+import gc
+import json
+import os
+import subprocess
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .clock import Stopwatch
+from .peers import PEERS
+from .shapes import SHAPES, Data, load
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class PeerError(RuntimeError):
+    """The peer failed; the message is the last line of its traceback."""
+
+
+class Worker:
+    """A peer's process. ``call(task, **arguments)`` runs a function of ``TASKS`` in it."""
+
+    def __init__(self, peer, threads):
+        env = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | dict(PEERS[peer].env)
+        self.peer = peer
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.worker", peer, str(threads)],
+            env=env,
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def call(self, task, **arguments):
+        try:
+            self.process.stdin.write(json.dumps([task, arguments]) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise PeerError(f"the process of {self.peer} ended ({self.process.wait()})")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise PeerError(answer["error"])
+        return answer["result"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class _Tasks:
+    """What a worker can be asked for; its state between requests."""
+
+    def __init__(self, peer, threads):
+        self.peer, self.threads = PEERS[peer], threads
+
+    def load(self, shape, changes, folder=None):
+        """Make the peer for a shape with some fields changed; returns what the data is.
+
+        With a folder, the data is its X.npy, memory-mapped, and its y.npy.
+        """
+        self.shape = replace(SHAPES[shape], **changes)
+        if folder:
+            X = np.load(Path(folder, "X.npy"), mmap_mode="r")[: self.shape.n_rows]
+            self.data = Data(X, np.load(Path(folder, "y.npy"))[: self.shape.n_rows], "synthetic")
+        else:
+            self.data = load(self.shape, self.peer.dtype)
+        self.model = self.peer.make(self.shape, self.data, self.threads, **self.peer.options)
+        return self.data.source
+
+    def fit(self):
+        """Seconds and loss of one whole fit."""
+        with Stopwatch() as watch:
+            loss = self.model.fit()
+        return watch.times() | {"loss": loss}
+
+    def prepare_predict(self, n_rows):
+        """Fit once and draw the rows to predict."""
+        self.predict_ = self.model.predictor()
+        rng = np.random.default_rng(2)
+        self.X = rng.random((n_rows, self.shape.units[0])).astype(self.peer.dtype)
+        return float(np.asarray(self.predict_(self.X), dtype=float).mean())
+
+    def predict(self, min_seconds):
+        """Seconds of one call, the mean of as many as fill min_seconds."""
+        predict, X, n_calls = self.predict_, self.X, 0
+        with Stopwatch() as watch:
+            while not n_calls or watch.elapsed() < min_seconds:
+                predict(X)
+                n_calls += 1
+        return watch.times(n_calls)
+
+    def memory(self, shape, changes, task):
+        """Megabytes that a fit or a prediction of all rows takes above the data, at its peak."""
+        n_rows = {"n_rows": 2 * SHAPES[shape].batch_size}
+        self.load(shape, changes | n_rows)
+        if task == "predict":
+            predict = self.model.predictor()
+            predict(self.data.X)
+        else:
+            self.model.fit()
+        self.load(shape, changes)  # only now the data; the libraries are warm
+        with _PeakMemory() as peak:
+            predict(self.data.X) if task == "predict" else self.model.fit()
+        return {"megabytes": peak.megabytes}
+
+
+class _PeakMemory:
+    """How far the resident set rose in a block above what it was before; Linux only."""
+
+    def __enter__(self):
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # or freed memory would hide what is taken next
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+        self.before = self._status("VmRSS")
+        return self
+
+    def __exit__(self, *exc):
+        self.megabytes = (self._status("VmHWM") - self.before) / 1024
+
+    @staticmethod
+    def _status(field):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def main(peer, threads):
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever a peer prints is no answer
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    tasks = _Tasks(peer, threads)
+    for line in sys.stdin:
+        task, arguments = json.loads(line)
+        try:
+            answer = {"result": getattr(tasks, task)(**arguments)}
+        except Exception:
+            answer = {"error": traceback.format_exc().strip().splitlines()[-1]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,152 @@
+"""bench/: what is done with measurements. Nothing here measures time."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+# Last, so that an installed fastmlp is not hidden by the one beside bench/.
+sys.path.append(str(Path(__file__).parent.parent))
+
+from bench import record, report
+from bench.shapes import SHAPES, load
+
+
+def fit_row(peer="fastmlp f32", median=100.0, spread=0.0, shape="tab", threads=2):
+    measured = {"median": median, "q1": median - spread, "q3": median + spread, "others": 0.0}
+    return {"shape": shape, "data": "synthetic", "threads": threads, "peer": peer} | measured
+
+
+def make_record(*fit_rows, **changes):
+    machine = {"cpu": "Some CPU", "cpus": 2, "isas": ["avx2"]}
+    head = {"date": "2026-01-02T03:04:05+00:00", "commit": "abc", "quick": False}
+    sections = {section: [] for section in record.SECTIONS} | {"fit": list(fit_rows)}
+    return head | {"machine": machine, "versions": {"numpy": "2.0"}} | sections | changes
+
+
+def verdicts(old, new):
+    return [verdict for *_, verdict in record.compare(old, new)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "verdict"),
+    [
+        ((100, 2), (103, 0), ""),  # less than 5 %
+        ((100, 2), (110, 2), "slower"),
+        ((100, 8), (110, 8), ""),  # the ranges meet
+        ((100, 2), (90, 2), "faster"),
+        ((100, 0), (100, 0), ""),
+    ],
+)
+def test_a_change_counts_beyond_the_spread(old, new, verdict):
+    old, new = (make_record(fit_row(median=m, spread=s)) for m, s in (old, new))
+    assert verdicts(old, new) == [verdict]
+
+
+def test_only_rows_that_measure_the_same_are_compared():
+    old = make_record(fit_row(), fit_row(threads=1))
+    new = make_record(fit_row(threads=1, median=50), fit_row(peer="torch f32"))
+    assert verdicts(old, new) == ["faster"]
+
+
+def test_memory_is_compared_by_megabytes():
+    old, new = (
+        make_record(memory=[{"shape": "tab", "task": "fit", "peer": "x", "megabytes": mb}])
+        for mb in (10.0, 12.0)
+    )
+    assert verdicts(old, new) == ["slower"]
+
+
+def test_comparison_counts_our_own_losses_only():
+    slow = [fit_row(peer, median=200.0) for peer in ("fastmlp f32", "fastmlp f64", "torch f32")]
+    old = make_record(*[row | {"median": 100.0, "q1": 99.0, "q3": 101.0} for row in slow])
+    lines = []
+    assert report.print_comparison(old, make_record(*slow), lines.append) == 2
+    assert sum("slower" in line and "2.00x" in line for line in lines) == 3
+    assert not any("Beware" in line for line in lines)
+    report.print_comparison(old, make_record(*slow, quick=True), lines.append)
+    assert "Beware: a full run against a quick run" in lines
+
+
+def test_record_survives_the_file(tmp_path):
+    saved = make_record(fit_row(median=1 / 3), fit_row(threads=1))
+    path = record.save(saved, tmp_path)
+    assert path.name == "2026-01-02-some-cpu-abc.json"
+    loaded = record.load(path)
+    assert loaded["fit"][0]["median"] == 0.33333
+    assert loaded["fit"][1] == json.loads(json.dumps(saved["fit"][1]))
+    assert loaded.keys() == saved.keys()
+
+
+def test_table_marks_the_rows_that_are_lost():
+    text = report.markdown(
+        make_record(
+            fit_row("fastmlp f32", 100.0),
+            fit_row("scikit-learn f32", 1234.0),
+            fit_row("torch f32", 90.0),
+            fit_row("fastmlp f32", 7.0, threads=1),
+            fit_row("fastmlp f32", 50.0, shape="lbfgs"),
+        )
+    )
+    assert "|  | fastmlp f32 | scikit-learn f32 | torch f32 |" in text
+    assert "| tab: 20-100-2, batch 200 | 100 | 1,230 (12x) | **90 (0.90x)** |" in text
+    assert "| lbfgs: 64-100-10, L-BFGS | 50 | - | - |" in text
+
+
+def test_kernels_are_stated_as_share_of_peak():
+    row = {"shape": "tab", "isa": "avx2", "dtype": "f32", "threads": 2, "others": 0.0}
+    row |= {"median": 1.0, "gflops": 154.0, "peak": 220.0}
+    other = row | {"dtype": "f64", "gflops": 55.0, "peak": 110.0}
+    text = report.markdown(make_record(fit_row(), kernels=[row, other, row | {"isa": "generic"}]))
+    assert "| avx2 f32 | 70 % |" in text
+    assert "| avx2 f64 | 50 % |" in text
+
+
+def test_readme_is_refreshed_between_its_markers(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nother figures\n{report.END}\nafter\n")
+    result = make_record(fit_row())
+    for _ in range(2):  # the second time changes nothing
+        assert report.refresh_readme(result, readme)
+        text = readme.read_text()
+        assert text.startswith("before\n" + report.BEGIN)
+        assert text.endswith(report.END + "\nafter\n")
+        assert report.markdown(result) in text
+        assert "other figures" not in text
+    readme.write_text("no markers")
+    assert not report.refresh_readme(result, readme)
+    assert readme.read_text() == "no markers"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.51234, "0.512"), (8.2, "8.2"), (253.4, "253"), (999.6, "1,000"), (12_394, "12,400")],
+)
+def test_three_digits(value, text):
+    assert report.number(value) == text
+
+
+def test_a_record_that_was_disturbed_says_so():
+    calm, disturbed = fit_row(), fit_row(threads=1) | {"others": 0.5}
+    assert list(report.warnings(make_record(calm))) == []
+    assert "1 of 2 rows" in next(report.warnings(make_record(calm, disturbed)))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_data_has_the_shape_of_the_network(name, monkeypatch):
+    monkeypatch.delenv("FASTMLP_DATA", raising=False)  # so everything but iris and digits is drawn
+    shape = SHAPES[name].quick()
+    data = load(shape)
+    assert data.X.shape == (shape.n_rows, shape.units[0])
+    assert data.X.dtype == "float32"
+    assert len(data.y) == shape.n_rows
+    if shape.target == "values":
+        assert shape.units[-1] == 1
+    else:
+        assert set(data.y) == set(range(shape.units[-1]))
+
+
+def test_flops_of_a_step():
+    # 200 rows, 20-100-1: forward, weight gradients; delta for the last layer only
+    assert SHAPES["tab"].flops() == 2 * 200 * (2 * 20 * 100 + 3 * 100 * 1)
