@@ -51,6 +51,11 @@ class Problem:
         """The number of terms of the longest sum in a step."""
         return max(*self.units, self.n)
 
+    @property
+    def max_nnz(self):
+        """What a network for X must be told: 0 says that X is dense."""
+        return max(1, self.X.nnz) if sp.issparse(self.X) else 0
+
     def but(self, **changes):
         return replace(self, **changes)
 
@@ -59,7 +64,7 @@ class Problem:
         options = {
             "alpha": self.alpha,
             "max_rows": self.n,
-            "max_nnz": getattr(self.X, "nnz", 0),
+            "max_nnz": self.max_nnz,
             **self.options,
             **options,
         }

@@ -30,6 +30,7 @@ Formulas cite
 
 from collections.abc import Callable
 from itertools import pairwise
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -261,7 +262,7 @@ class Net:
         max_nnz=0,
         isa=None,
     ):
-        units, activations = [int(n) for n in units], list(activations)
+        units, activations = [index(n) for n in units], list(activations)
         _require(len(units) >= 2 and min(units) >= 1, f"units are not sizes of layers: {units}")
         _check_activations(activations, len(units) - 1)
         _require(loss in LOSSES, f"unknown loss: {loss!r}")
@@ -270,7 +271,7 @@ class Net:
         self.isa, self.dtype = _check_isa(isa), _check_dtype(np.dtype(dtype))
         self.step = 0
         self._units, self._activations, self._loss, self._solver = units, activations, loss, solver
-        self._alpha = alpha
+        self._alpha = float(alpha)
         self._hyper = Hyper(momentum, nesterov, beta_1, beta_2, epsilon)
         self._max_rows, self._max_nnz = max_rows, max_nnz
         self._W_shapes = list(pairwise(units))
@@ -303,11 +304,11 @@ class Net:
         whose sample weights sum to zero raises; the ones before it have been applied.
         """
         _require(self._solver is not None, "the network has no solver")
-        n = _check_X(X, self._units[0])
+        n = self._check_X(X)
         Y = self._check_y(y, n)
         w = _check_sample_weight(sample_weight, n)
         order = np.asarray(order)
-        _require(order.ndim == 1 and order.dtype == np.int64, "order must be 1-d int64")
+        _check_arrays("order", [order], [(order.size,)], np.int64)
         _require(((order >= 0) & (order < n)).all(), "order holds a row that X does not have")
         _require(batch_size >= 1, "batch_size must be at least 1")
         _require(min(batch_size, len(order)) <= self._max_rows, "batch_size exceeds max_rows")
@@ -331,7 +332,7 @@ class Net:
 
         Both are laid out [W0 .. WL, b0 .. bL], every W row by row.
         """
-        n = _check_X(X, self._units[0])
+        n = self._check_X(X)
         _require((count_nnz(X, np.arange(n)) <= self._max_nnz).all(), "a row exceeds max_nnz")
         Y = self._check_y(y, n)
         w = _check_sample_weight(sample_weight, n)
@@ -378,6 +379,11 @@ class Net:
         with np.errstate(all="ignore"):
             for out, value in zip([*coefs, *intercepts], self._slots[slot], strict=True):
                 out[...] = value
+
+    def _check_X(self, X):
+        n = _check_X(X, self._units[0])
+        _require(hasattr(X, "indptr") == (self._max_nnz > 0), "max_nnz says whether X is CSR")
+        return n
 
     def _check_y(self, y, n):
         """Return y as a float64 matrix; class indices become one-hot rows."""
@@ -470,6 +476,14 @@ def _check_X(X, n_features):
     if hasattr(X, "indptr"):
         _require(X.format == "csr", "a sparse X must be CSR")
         _check_dtype(X.data.dtype)
+        ends = X.indptr
+        _require(len(ends) == X.shape[0] + 1 and ends[0] == 0, "X.indptr is malformed")
+        _require((ends[1:] >= ends[:-1]).all() and ends[-1] <= len(X.data), "X.indptr is malformed")
+        for name in ("indptr", "indices"):
+            _require(getattr(X, name).dtype in (np.int32, np.int64), f"X.{name}: wrong dtype")
+        _require(len(X.indices) >= ends[-1], "X.indices is too short")
+        columns = X.indices[: ends[-1]]
+        _require(((columns >= 0) & (columns < n_features)).all(), "X.indices is out of range")
     else:
         _check_dtype(X.dtype)
     return X.shape[0]

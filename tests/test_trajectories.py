@@ -148,8 +148,6 @@ def test_trajectory(run, hidden, dtype, isa):
 def test_trajectory_of_every_loss(sparse, run, loss, dtype, isa):
     p = problems.make([9, 20, 3], 120, dtype, loss=loss, density=0.4 if sparse else None)
     weighted = p.but(sample_weight=np.random.default_rng(1).random(p.n), alpha=0.01)
-    if sparse:
-        weighted.options["max_nnz"] = weighted.X.nnz
     assert_follows(weighted, run, isa)
 
 

@@ -1,0 +1,133 @@
+"""A result is one result: the same bits for every number of threads and every FMA kernel set."""
+
+import threading
+from itertools import product
+
+import numpy as np
+import problems
+import pytest
+from problems import assert_same_bits
+
+from fastmlp import _core
+
+FMA_ISAS = [isa for isa in _core.ISAS if isa != "generic"]
+
+# Enough work for several threads; tall, wide, narrow; fewer rows than threads.
+SHAPES = {
+    "tabular": ([20, 100, 2], 400),
+    "tall": ([7, 130, 1], 1500),
+    "images": ([784, 120, 10], 150),
+    "deep": ([30, 64, 64, 64, 5], 300),
+    "wide output": ([40, 50, 257], 130),
+    "three rows": ([700, 513, 9], 3),
+    "no hidden layer": ([500, 33], 301),
+}
+
+
+def everything(p, isa, n_threads, **options):
+    """All that the engine computes on a problem."""
+    how = {"isa": isa, "n_threads": n_threads}
+    rng = np.random.default_rng(0)
+    order = rng.permutation(p.n)
+    return [
+        problems.predict(_core, p, **how),
+        problems.loss_grad(_core, p, **how),
+        problems.loss_grad(_core, p, max_rows=100, **how),
+        *(
+            problems.train(_core, p, solver, order=order, batch_size=size, epochs=2, **how)
+            for solver, size in (("adam", p.n), ("sgd", -(-p.n // 2)))
+        ),
+    ]
+
+
+def assert_all_same_bits(actual, desired):
+    for a, d in zip(actual, desired, strict=True):
+        assert_same_bits(a, d)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_threads(shape, dtype, isa):
+    units, n = SHAPES[shape]
+    p = problems.make(units, n, dtype, hidden="relu", loss="log_loss", weighted=True)
+    p.sample_weight += 0.01
+    single = everything(p, isa, 1)
+    for n_threads in (2, 3, 4, 7):
+        assert_all_same_bits(everything(p, isa, n_threads), single)
+
+
+@pytest.mark.parametrize("density", [0.01, 0.3])
+def test_threads_on_csr(density, dtype, isa):
+    p = problems.make([900, 100, 10], 300, dtype, loss="log_loss", labels=True, density=density)
+    single = everything(p, isa, 1)
+    for n_threads in (2, 3, 4, 7):
+        assert_all_same_bits(everything(p, isa, n_threads), single)
+
+
+@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
+def test_threads_on_every_row_of_the_tables(hidden, loss, dtype, isa):
+    p = problems.make([50, 96, 65, 12], 260, dtype, hidden=hidden, loss=loss, weighted=True)
+    p.sample_weight += 0.01
+    assert_all_same_bits(everything(p, isa, 3), everything(p, isa, 1))
+
+
+def test_more_threads_than_anyone_has(dtype):
+    p = problems.make([64, 200, 10], 300, dtype, loss="log_loss")
+    assert_all_same_bits(everything(p, None, 64), everything(p, None, 1))
+
+
+@pytest.mark.skipif(len(FMA_ISAS) < 2, reason="this machine runs only one FMA kernel set")
+def test_fma_isas(dtype):
+    shapes = [
+        ([20, 100, 2], 200, None),
+        ([33, 65, 17, 9], 77, None),
+        ([5, 1, 3, 16], 10, None),
+        ([300, 31, 10], 50, 0.1),
+    ]
+    for hidden, loss, (units, n, density) in product(_core.ACTIVATIONS, _core.LOSSES, shapes):
+        p = problems.make(units, n, dtype, hidden=hidden, loss=loss, density=density)
+        first = everything(p, FMA_ISAS[0], 2)
+        for isa in FMA_ISAS[1:]:
+            assert_all_same_bits(everything(p, isa, 2), first)
+
+
+def test_repeated_runs(dtype, isa):
+    """Nothing depends on what the memory of a new network held before."""
+    p = problems.make([33, 65, 17, 9], 77, dtype, hidden="relu", loss="log_loss")
+    first = everything(p, isa, 1)
+    for filler in (np.nan, 1e300):
+        rubbish = [np.full(1000 * (i + 1), filler) for i in range(100)]
+        del rubbish
+        assert_all_same_bits(everything(p, isa, 1), first)
+
+
+def test_concurrent_networks(dtype, isa):
+    """Two threads train two networks while two predict: all as if each were alone."""
+    p = problems.make([40, 120, 10], 300, dtype, hidden="relu", loss="log_loss")
+    q = problems.make([31, 64, 33, 3], 250, dtype, loss="squared_error")
+    jobs = [
+        lambda: problems.train(_core, p, "adam", batch_size=50, epochs=6, isa=isa),
+        lambda: problems.train(_core, q, "sgd", batch_size=32, epochs=6, isa=isa),
+        lambda: problems.predict(_core, p, isa=isa),
+        lambda: problems.loss_grad(_core, q, isa=isa),
+    ]
+    alone = [job() for job in jobs]
+    start = threading.Barrier(2 * len(jobs))
+    failures = []
+
+    def run(job, desired):
+        start.wait()
+        try:
+            for _ in range(5):
+                assert_same_bits(job(), desired)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=run, args=pair) for pair in 2 * list(zip(jobs, alone, strict=True))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
