@@ -1,0 +1,219 @@
+"""What y means to the network: its coding for the engine, its split into strata, its score.
+
+``Labels`` (classification) and ``Values`` (regression) wrap a validated y. Both offer
+
+    n_outputs          units of the output layer
+    loss               row of the engine's loss table
+    coded(dtype)       y as the engine takes it: int32 class positions, or a matrix of dtype
+    strata()           what a validation split keeps the proportions of, or None
+    scorer(rows, w)    function of the network's outputs for these rows: their score
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.multiclass import unique_labels
+
+from ._sklearn import check_sample_weight
+
+Scorer = Callable[[NDArray], float]
+
+
+# ---------------------------------------------------------------------------------------- labels
+
+
+class Labels:
+    """Targets of a classifier.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples,) or (n_samples, n_labels)
+        Positions in ``classes_``, or booleans if every sample may have several labels.
+    binarizer : LabelBinarizer
+        Knows the kind of labels and the classes.
+    """
+
+    def __init__(self, codes: NDArray, binarizer: LabelBinarizer) -> None:
+        self.codes = codes
+        self.n_classes = len(binarizer.classes_)
+        self.kind = binarizer.y_type_
+        # Two classes, or one, share a single output: the probability of the last.
+        self.n_outputs = 1 if self.kind == "binary" else self.n_classes
+        self.out_activation = "softmax" if self.kind == "multiclass" else "logistic"
+        self.loss = "log_loss" if self.kind == "multiclass" else "binary_log_loss"
+
+    def coded(self, dtype: DTypeLike) -> NDArray:
+        if self.kind == "multiclass":
+            return np.ascontiguousarray(self.codes, dtype=np.int32)
+        return np.ascontiguousarray(self.codes, dtype=dtype).reshape(-1, self.n_outputs)
+
+    def strata(self) -> NDArray | None:
+        # Only two classes are stratified. So it is in scikit-learn, whose rule asks for a single
+        # output and whose error message names the strata True and False as strings.
+        return np.where(self.codes, "True", "False") if self.kind == "binary" else None
+
+    def scorer(self, rows: NDArray, sample_weight: NDArray | None) -> Scorer:
+        """Accuracy; of all labels of a sample together if it has several."""
+        codes = self.codes[rows]
+        if sample_weight is not None:
+            check_sample_weight(sample_weight, codes)
+
+        def accuracy(outputs: NDArray) -> float:
+            hits = codes == decode(outputs, self.kind, self.n_classes)
+            if hits.ndim == 2:
+                hits = hits.all(axis=1)
+            return float(np.average(hits, weights=sample_weight))
+
+        return accuracy
+
+
+def decode(outputs: NDArray, kind: str, n_classes: int) -> NDArray:
+    """Turn the network's outputs into codes as those of ``Labels``."""
+    if kind == "multiclass":
+        return outputs.argmax(axis=1)
+    above = outputs > 0.5
+    if kind == "binary":
+        above = above.ravel()
+        return above.astype(np.intp) if n_classes > 1 else np.zeros(len(above), np.intp)
+    return above
+
+
+def encode_labels(
+    y: NDArray,
+    binarizer: LabelBinarizer | None = None,
+    known: NDArray | None = None,
+    warm_start: bool = False,
+) -> tuple[Labels, LabelBinarizer]:
+    """Code y with its classes.
+
+    Parameters
+    ----------
+    y : ndarray or sparse matrix of shape (n_samples,) or (n_samples, n_labels)
+        Validated labels.
+    binarizer : LabelBinarizer or None
+        Coding of an earlier call; None to make one for y.
+    known : ndarray or None
+        Classes of the earlier call.
+    warm_start : bool
+        Whether y must hold every known class, and not only no others.
+
+    Returns
+    -------
+    labels : Labels
+    binarizer : LabelBinarizer
+    """
+    plain = _plain_codes(y)
+    if plain is None or (binarizer is not None and binarizer.y_type_.startswith("multilabel")):
+        classes, codes = None, None
+    else:
+        classes, codes = plain
+
+    if binarizer is None:
+        binarizer = LabelBinarizer()
+        if classes is None:
+            binarizer.fit(y)
+        else:  # what binarizer.fit(y) finds, at a tenth of its price
+            binarizer.y_type_ = "binary" if len(classes) <= 2 else "multiclass"
+            binarizer.sparse_input_ = False
+            binarizer.classes_ = classes
+    else:
+        found = unique_labels(y) if classes is None else classes
+        if warm_start:
+            if set(found.tolist()) != set(known.tolist()):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same "
+                    "classes as in the previous call to fit. Previously "
+                    f"got {known}, `y` has {found}"
+                )
+        elif len(np.setdiff1d(found, known, assume_unique=True)):
+            raise ValueError(
+                "`y` has classes not in `self.classes_`. "
+                f"`self.classes_` has {known}. 'y' has {found}."
+            )
+        if codes is not None:
+            codes = np.searchsorted(binarizer.classes_, found)[codes]
+
+    if codes is None:
+        codes = binarizer.transform(y).astype(bool)
+        if binarizer.y_type_ == "multiclass":
+            codes = codes.argmax(axis=1)
+        elif binarizer.y_type_ == "binary":
+            codes = codes.ravel().astype(np.intp)
+    return Labels(codes, binarizer), binarizer
+
+
+def _plain_codes(y: NDArray) -> tuple[NDArray, NDArray] | None:
+    """Return classes and codes of a one-dimensional array of numbers or strings.
+
+    None for all that takes scikit-learn's own, general and slower way.
+    """
+    if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biufU":
+        return None
+    classes, codes = np.unique(y, return_inverse=True)
+    if y.dtype.kind == "f":
+        # Whole numbers only, and none that int64 cannot hold.
+        if not (np.abs(classes) < 2.0**63).all() or (classes != np.trunc(classes)).any():
+            return None
+    elif y.dtype.kind == "U":
+        classes = np.array(classes.tolist())  # no longer than the longest
+    return classes, codes
+
+
+# ---------------------------------------------------------------------------------------- values
+
+
+class Values:
+    """Targets of a regressor.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Numbers.
+    loss : {'squared_error', 'poisson'}
+        Loss function.
+    """
+
+    def __init__(self, y: NDArray, loss: str) -> None:
+        if y.dtype.kind not in "biuf":
+            raise TypeError(f"y must hold numbers to regress on, got an array of dtype {y.dtype}.")
+        self.y = y.reshape(len(y), -1)
+        self.n_outputs = self.y.shape[1]
+        self.out_activation = "exp" if loss == "poisson" else "identity"
+        self.loss = loss
+
+    def coded(self, dtype: DTypeLike) -> NDArray:
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(self.y, dtype=dtype)
+
+    def strata(self) -> None:
+        return None
+
+    def scorer(self, rows: NDArray, sample_weight: NDArray | None) -> Scorer:
+        """Coefficient of determination, averaged over the outputs; NaN if an output is not finite.
+
+        The same operations in the same order as ``sklearn.metrics.r2_score``, whose checks of y
+        would be repeated in every epoch.
+        """
+        y = self.y[rows]
+        weight = 1.0
+        if sample_weight is not None:
+            check_sample_weight(sample_weight, y)
+            weight = sample_weight[:, None]
+        floats = [a.dtype for a in (y, sample_weight) if a is not None and a.dtype.kind == "f"]
+
+        def r2(outputs: NDArray) -> float:
+            if not np.isfinite(outputs).all():
+                return float("nan")
+            truth = y.astype(np.result_type(outputs.dtype, *floats), copy=False)
+            mean = np.average(truth, axis=0, weights=sample_weight)
+            unexplained = np.sum(weight * (truth - outputs) ** 2, axis=0)
+            variation = np.sum(weight * (truth - mean) ** 2, axis=0)
+            # A constant target is met exactly (1) or not (0).
+            scores = (unexplained == 0).astype(truth.dtype)
+            usual = (unexplained != 0) & (variation != 0)
+            scores[usual] = 1 - unexplained[usual] / variation[usual]
+            return float(np.average(scores))
+
+        return r2
