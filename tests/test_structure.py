@@ -37,6 +37,7 @@ MAY_INCLUDE = {
     "threads.h": set(),
     "threads.c": {"threads.h"},
     "cpus.c": {"fastmlp.h", "threads.h"},
+    "cpus.c": {"fastmlp.h", "threads.h"},
     "kernels.h": {"fastmlp.h", "optimizers.h"},
     "dispatch.c": {"fastmlp.h", "kernels.h"},
     "tables.c": {"fastmlp.h"} | TABLES,
@@ -144,7 +145,7 @@ def symbols(compiler, tmp_path_factory):
 
     def of(name):
         target = folder / name.replace("/", "_").replace(".c", ".o")
-        options = ["-std=gnu11", "-O1", "-fPIC", "-pthread", '-DFM_BUILD_FLAGS=""']
+        options = ["-std=gnu11", "-O0", "-fPIC", "-pthread", '-DFM_BUILD_FLAGS=""']
         subprocess.run([*compiler, *options, "-c", str(ENGINE / name), "-o", target], check=True)
         return nm("-g", "--defined-only", target), nm("-u", target)
 
