@@ -46,15 +46,13 @@ def markdown(record):
         f" {record['commit']}, {record['date'][:10]}. Medians of interleaved rounds, the quartiles"
         f" typically {statistics.median(spreads or [0]):.1%} apart. In brackets: how many times as"
         " long as fastmlp at the same precision. **Bold: the peer is faster.**",
-        "",
-        "Whole `fit`, microseconds per mini-batch step (ReLU, Adam):",
-        "",
-        *_times(record["fit"], threads, FIT_COLUMNS, _fit_label),
-        "",
-        "`predict_proba`, microseconds per call:",
-        "",
-        *_times(record["predict"], threads, PREDICT_COLUMNS, _predict_label),
     ]
+    if record["fit"]:
+        lines += ["", "Whole `fit`, microseconds per mini-batch step (ReLU, Adam):", ""]
+        lines += _times(record["fit"], threads, FIT_COLUMNS, _fit_label)
+    if record["predict"]:
+        lines += ["", "`predict_proba`, microseconds per call:", ""]
+        lines += _times(record["predict"], threads, PREDICT_COLUMNS, _predict_label)
     if record["kernels"]:
         lines += ["", "The kernels alone, share of the measured FMA peak in a training step:", ""]
         lines += _shares(record["kernels"], threads)
