@@ -9,7 +9,7 @@ src_c/isa/*.c choose their instruction sets by pragma.
 Environment:
     FASTMLP_DEV=1                        warnings in the engine are errors; symbols are kept
     FASTMLP_SANITIZE=address,undefined   what to give to -fsanitize=
-    FASTMLP_ABI3=0                       a binding for this Python version only
+    FASTMLP_ABI3=1                       one binding for CPython 3.11 and later; see DESIGN.md, abi3
     CC, CFLAGS, LDFLAGS                  as everywhere
 """
 
@@ -27,15 +27,15 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, PlatformError
 
 
-def switch(name, default):
-    """An environment variable that is on unless it is 0 or empty."""
-    return os.environ.get(name, default) not in ("", "0")
+def switch(name):
+    """An environment variable that is on unless it is 0, empty or missing."""
+    return os.environ.get(name, "0") not in ("", "0")
 
 
-DEV = switch("FASTMLP_DEV", "0")
+DEV = switch("FASTMLP_DEV")
 SANITIZE = os.environ.get("FASTMLP_SANITIZE", "")
 # The free-threaded interpreters have no stable ABI.
-ABI3 = switch("FASTMLP_ABI3", "1") and not sysconfig.get_config_var("Py_GIL_DISABLED")
+ABI3 = switch("FASTMLP_ABI3") and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 # The ISA files first: they take longest, and a parallel build ends soonest when they start first.
 ENGINE_SOURCES = [
