@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.sparse import issparse
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import unique_labels
 
@@ -176,6 +177,8 @@ class Values:
     """
 
     def __init__(self, y: NDArray, loss: str) -> None:
+        if issparse(y):
+            raise ValueError("A regressor needs y as a dense array, got a sparse matrix.")
         if y.dtype.kind not in "biuf":
             raise TypeError(f"y must hold numbers to regress on, got an array of dtype {y.dtype}.")
         self.y = y.reshape(len(y), -1)

@@ -130,11 +130,16 @@ class _BaseMLP(BaseEstimator):
     def _hidden_units(self) -> list[int]:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
-        if any(size <= 0 for size in sizes):
+        try:
+            too_small = any(size <= 0 for size in sizes)
+            units = [operator.index(size) for size in sizes]
+            if any(isinstance(size, bool) for size in sizes):
+                raise TypeError  # as in scikit-learn, whose generator takes none for a size
+        except TypeError:
+            raise TypeError(f"hidden_layer_sizes must hold integers, got {sizes}.") from None
+        if too_small:
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
-        if any(isinstance(size, (bool, np.bool_)) for size in sizes):
-            raise TypeError(f"hidden_layer_sizes must be integers, got {sizes}.")
-        return [operator.index(size) for size in sizes]
+        return units
 
     def _validate_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Return X and y as arrays (X may be a CSR matrix), features counted and named."""
@@ -290,7 +295,7 @@ class _BaseMLP(BaseEstimator):
         fitted = self.__dict__
         if "coefs_" not in fitted:
             check_is_fitted(self, "coefs_")
-        n_threads = 0 if self.n_jobs is None else effective_n_threads(self.n_jobs)
+        n_threads = effective_n_threads(self.n_jobs)
         layers = _fit.activations(self)
         if _is_plain(X) and self._knows_width(X):
             coefs, intercepts = fitted["coefs_"], fitted["intercepts_"]
@@ -301,7 +306,7 @@ class _BaseMLP(BaseEstimator):
                     )
                     if outputs is not None:
                         return outputs
-            except (AttributeError, TypeError, ValueError):
+            except (AttributeError, LookupError, TypeError, ValueError):
                 pass  # told below, and better
         X = _to_csr(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
         coefs, intercepts = _fit.parameters(self, X.shape[1])
