@@ -44,7 +44,7 @@ class Worker:
             text=True,
         )
 
-    def call(self, task, **arguments):
+    def call(self, task, /, **arguments):
         try:
             self.process.stdin.write(json.dumps([task, arguments]) + "\n")
             self.process.stdin.flush()
