@@ -136,6 +136,8 @@ cdef inline int _int_bytes(Py_buffer *view) noexcept:
 
 
 cdef inline bint _is_aligned(Py_buffer *view) noexcept:
+    if view.itemsize == 0:
+        return False
     if <uintptr_t>view.buf % <size_t>view.itemsize:
         return False
     for i in range(view.ndim):
@@ -369,6 +371,8 @@ cdef class Net:
     @property
     def isa(self):
         """Name of the kernel set in use."""
+        if self.net == NULL:
+            raise RuntimeError("the Net was not initialised")
         return fm_net_isa(self.net).decode()
 
     @property
@@ -397,17 +401,21 @@ cdef class Net:
         return 0
 
     cdef int copy(self, int slot, coefs, intercepts, bint out) except -1:
-        cdef _Layers l = self.layers
-        cdef _Buffers buffers = _Buffers(2 * l.n)
+        cdef _Layers l
+        cdef _Buffers buffers
         cdef fm_status status
-        _read_params(l.W, l.b, coefs, intercepts, l.units, l.n, self.kind, out, buffers)
         self.enter()
-        with nogil:
-            if out:
-                status = fm_net_store(self.net, slot, <void *const *>l.W, <void *const *>l.b)
-            else:
-                status = fm_net_load(self.net, slot, l.W, l.b)
-        self.busy = False
+        try:
+            l = self.layers
+            buffers = _Buffers(2 * l.n)
+            _read_params(l.W, l.b, coefs, intercepts, l.units, l.n, self.kind, out, buffers)
+            with nogil:
+                if out:
+                    status = fm_net_store(self.net, slot, <void *const *>l.W, <void *const *>l.b)
+                else:
+                    status = fm_net_load(self.net, slot, l.W, l.b)
+        finally:
+            self.busy = False
         if status != FM_OK:
             _raise(status)
         return 0
@@ -474,6 +482,22 @@ cdef class Net:
         self.data_y = y
         self.data_weight = sample_weight
         self.data_buffers = buffers
+        return 0
+
+    cdef int cut_flat(self, Py_buffer *flat, const void **W, const void **b) except -1:
+        """Pointers into a vector [W0 .. WL | b0 .. bL]."""
+        cdef _Layers l = self.layers
+        cdef int64_t at = 0
+        cdef int i
+        for i in range(l.n):
+            W[i] = <char *>flat.buf + at * flat.itemsize
+            at += l.units[i] * l.units[i + 1]
+        for i in range(l.n):
+            b[i] = <char *>flat.buf + at * flat.itemsize
+            at += l.units[i + 1]
+        if flat.ndim != 1 or flat.shape[0] != at or not _is_float(flat, self.kind) \
+                or not _is_aligned(flat):
+            raise ValueError(f"params and grad must be {self.dtype} of shape ({at},)")
         return 0
 
     def train(self, X, y, sample_weight, order, int64_t batch_size, double learning_rate,
@@ -544,29 +568,17 @@ cdef class Net:
         """
         cdef double loss = 0
         cdef fm_status status
-        cdef _Layers l = self.layers
-        cdef _Layers g = _Layers(l.n)
+        cdef _Layers l
+        cdef _Layers g
         cdef _Buffers buffers = _Buffers(2)
         cdef Py_buffer *p = buffers.get(params, PyBUF_C_CONTIGUOUS)
         cdef Py_buffer *d = buffers.get(grad, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        cdef int64_t at = 0
-        cdef int i
-        for i in range(l.n):
-            l.W[i] = <char *>p.buf + at * p.itemsize
-            g.W[i] = <char *>d.buf + at * p.itemsize
-            at += l.units[i] * l.units[i + 1]
-        for i in range(l.n):
-            l.b[i] = <char *>p.buf + at * p.itemsize
-            g.b[i] = <char *>d.buf + at * p.itemsize
-            at += l.units[i + 1]
-        for view_ok in (
-            p.ndim == 1 and p.shape[0] == at and _is_float(p, self.kind) and _is_aligned(p),
-            d.ndim == 1 and d.shape[0] == at and _is_float(d, self.kind) and _is_aligned(d),
-        ):
-            if not view_ok:
-                raise ValueError(f"params and grad must be {self.dtype} of shape ({at},)")
         self.enter()
         try:
+            l = self.layers
+            g = _Layers(l.n)
+            self.cut_flat(p, l.W, l.b)
+            self.cut_flat(d, g.W, g.b)
             self.open_data(X, y, sample_weight)
             with nogil:
                 status = fm_net_load(self.net, -1, l.W, l.b)
@@ -595,7 +607,7 @@ def predict(X, coefs, intercepts, activations, *, int n_threads=0, bint check_fi
     n_threads : int
         0 for the default of the process.
     check_finite : bool
-        Whether to look for NaN and infinity in a dense X.
+        Whether to look for NaN and infinity in X.
     isa : str or None
 
     Returns

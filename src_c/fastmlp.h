@@ -32,6 +32,8 @@ typedef enum {
     FM_NO_MEMORY,     /* an allocation failed */
     FM_TOO_LARGE,     /* a product of sizes overflows size_t / ptrdiff_t */
     FM_BAD_ARGUMENT,  /* an enum out of range, a size below one, ... */
+    FM_BAD_DATA,      /* a row number or class index out of range */
+    FM_BAD_CSR,       /* a CSR matrix that is not one, or has more non-zeros than announced */
     FM_UNKNOWN_ISA,   /* isa names no kernel set compiled in */
     FM_NO_ISA,        /* the CPU (or the operating system) lacks it */
     FM_ZERO_WEIGHT,   /* the sample weights of a mini-batch sum to zero */
@@ -69,7 +71,7 @@ typedef struct {
     int index_bytes;         /* 4 or 8: width of both index arrays */
 } fm_matrix;
 
-/* y: either one class index per row (log_loss on several outputs), or one T
+/* y: either one class index per row (log_loss, several outputs), or one T
  * per row and output, C-contiguous. Exactly one pointer is set. */
 typedef struct {
     const int32_t *labels;   /* (n_rows,), 0 <= label < n_outputs */

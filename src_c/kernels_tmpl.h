@@ -103,8 +103,21 @@ static size_t fm_input_bytes(int64_t max_rows, int64_t n_features)
 
 /* ------------------------------------------------ parameters in and out */
 
-/* Rows of W (f, n) in panels over n <-> W^T (n, f) in panels over f, for
- * features f0..f1 and one panel j of outputs. */
+/* to (cols, rows) = from (rows, cols)^T, both with a step between rows. */
+static void fm_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from_step,
+                         int64_t rows, int64_t cols)
+{
+    const int64_t whole_rows = rows - rows % FM_LANES, whole_cols = cols - cols % FM_LANES;
+    for (int64_t r = 0; r < whole_rows; r += FM_LANES)
+        for (int64_t c = 0; c < whole_cols; c += FM_LANES)
+            v_transpose(to + c * to_step + r, to_step, from + r * from_step + c, from_step);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = r < whole_rows ? whole_cols : 0; c < cols; c++)
+            to[c * to_step + r] = from[r * from_step + c];
+}
+
+/* W^T (n, f) in panels over f, from W (f, n) in panels over n: for features
+ * f0..f1 and one panel j of outputs. */
 static void fm_refresh_transposed(const fm_layer *l, int64_t j, int64_t f0, int64_t f1)
 {
     const int64_t N = l->fan_out, width = N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
@@ -112,11 +125,8 @@ static void fm_refresh_transposed(const fm_layer *l, int64_t j, int64_t f0, int6
     T *WT = l->part[FM_TRANSPOSED];
     for (int64_t f = f0; f < f1; f += FM_PANEL) {
         const int64_t height = f1 - f < FM_PANEL ? f1 - f : FM_PANEL;
-        const T *from = W + f * FM_PANEL;
-        T *to = WT + (f * N + j * FM_PANEL * FM_PANEL);
-        for (int64_t n = 0; n < width; n++)
-            for (int64_t i = 0; i < height; i++)
-                to[n * FM_PANEL + i] = from[i * FM_PANEL + n];
+        fm_transpose(WT + (f * N + j * FM_PANEL * FM_PANEL), FM_PANEL, W + f * FM_PANEL, FM_PANEL,
+                     height, width);
     }
 }
 
@@ -478,15 +488,11 @@ static void fm_transpose_output(const fm_layer *l, int to_panels, int64_t r0, in
     T *Z = l->part[FM_DELTA], *ZT = l->part[FM_OUTPUT];
     for (int64_t j = 0; j < fm_panels(N); j++) {
         const int64_t width = N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
-        for (int64_t r = r0; r < r1; r++) {
-            T *z = Z + (j * ld + r) * FM_PANEL, *zt = ZT + j * FM_PANEL * ld + r;
-            if (to_panels)
-                for (int64_t n = 0; n < width; n++)
-                    z[n] = zt[n * ld];
-            else
-                for (int64_t n = 0; n < width; n++)
-                    zt[n * ld] = z[n];
-        }
+        T *z = Z + (j * ld + r0) * FM_PANEL, *zt = ZT + j * FM_PANEL * ld + r0;
+        if (to_panels)
+            fm_transpose(z, FM_PANEL, zt, ld, width, r1 - r0);
+        else
+            fm_transpose(zt, ld, z, FM_PANEL, r1 - r0, width);
     }
 }
 
@@ -512,11 +518,8 @@ static void fm_outputs(const fm_layer *l, void *out, int64_t r0, int64_t r1)
 {
     const int64_t N = l->fan_out, ld = fm_ld(l->max_rows);
     const T *ZT = l->part[FM_OUTPUT];
-    T *to = out;
     fm_finish_outputs(l, r0, r1);
-    for (int64_t r = r0; r < r1; r++)
-        for (int64_t n = 0; n < N; n++)
-            to[(r - r0) * N + n] = ZT[n * ld + r];
+    fm_transpose(out, N, ZT + r0, ld, N, r1 - r0);
 }
 
 /* --------------------------------------------------------------- backward */
@@ -582,16 +585,25 @@ static void fm_gradient_csr(const fm_layer *l, const fm_buckets *buckets, int64_
     }
 }
 
-/* db: the sum of delta over m rows. Wide: of one panel, (NR,); narrow: (n,). */
+/* db: the sum of delta over m rows. Wide: of one panel, (NR,), in four chains by
+ * row mod 4 because one would wait for each addition; narrow: (n,), by fm_sum16. */
 static void fm_gradient_bias(const fm_layer *l, const T *D, int64_t ld, int64_t m, T *g, int resume)
 {
     if (!fm_is_narrow(l)) {
-        for (int v = 0; v < FM_PANEL; v += FM_LANES) {
-            V sum = resume ? v_load(g + v) : v_zero();
-            for (int64_t r = 0; r < m; r++)
-                sum += v_load(D + r * FM_PANEL + v);
-            v_store(g + v, sum);
-        }
+        V sum[4][FM_NV];
+        for (int i = 0; i < 4; i++)
+            for (int v = 0; v < FM_NV; v++)
+                sum[i][v] = i == 0 && resume ? v_load(g + v * FM_LANES) : v_zero();
+        int64_t r = 0;
+        for (; r + 4 <= m; r += 4)
+            for (int i = 0; i < 4; i++)
+                for (int v = 0; v < FM_NV; v++)
+                    sum[i][v] += v_load(D + (r + i) * FM_PANEL + v * FM_LANES);
+        for (int i = 0; r < m; i++, r++)
+            for (int v = 0; v < FM_NV; v++)
+                sum[i][v] += v_load(D + r * FM_PANEL + v * FM_LANES);
+        for (int v = 0; v < FM_NV; v++)
+            v_store(g + v * FM_LANES, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
         return;
     }
     for (int64_t n = 0; n < l->fan_out; n++) {

@@ -58,9 +58,9 @@ static fm_status check_rows(const fm_matrix *X, const fm_targets *y, const int64
     for (int64_t i = 0; i < n_rows; i++) {
         const int64_t row = rows ? rows[i] : i;
         if (row < 0 || row >= X->n_rows)
-            return FM_BAD_ARGUMENT;
+            return FM_BAD_DATA;
         if (y && y->labels && (y->labels[row] < 0 || y->labels[row] >= n_outputs))
-            return FM_BAD_ARGUMENT;
+            return FM_BAD_DATA;
     }
     return FM_OK;
 }
@@ -75,21 +75,21 @@ fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows,
 {
     int64_t block_nnz = 0;
     if (X->index_bytes != 4 && X->index_bytes != 8)
-        return FM_BAD_ARGUMENT;
+        return FM_BAD_CSR;
     for (int64_t i = 0; i < n_rows; i++) {
         const int64_t row = rows ? rows[i] : i;
         const int64_t begin = index_at(X->indptr, X->index_bytes, row);
         const int64_t end = index_at(X->indptr, X->index_bytes, row + 1);
         if (begin < 0 || end < begin || end > X->nnz)
-            return FM_BAD_ARGUMENT;
+            return FM_BAD_CSR;
         for (int64_t e = begin; e < end; e++) {
             const int64_t col = index_at(X->indices, X->index_bytes, e);
             if (col < 0 || col >= X->n_cols)
-                return FM_BAD_ARGUMENT;
+                return FM_BAD_CSR;
         }
         block_nnz = end - begin + (i % block_rows ? block_nnz : 0);
         if (block_nnz > max_nnz)
-            return FM_BAD_ARGUMENT;
+            return FM_BAD_CSR;
     }
     return FM_OK;
 }
@@ -478,7 +478,8 @@ static fm_status run_on_team(fm_run *run, int n_threads)
     if (X->n_cols != net->layers[0].fan_in || !X->indices != !net->max_nnz || n_threads < 0)
         return FM_BAD_ARGUMENT;
     if ((run->data.y->labels != NULL) == (run->data.y->values != NULL) ||
-        (run->data.y->labels && net->loss != FM_LOSS_log_loss))
+        (run->data.y->labels &&
+         (net->loss != FM_LOSS_log_loss || net->layers[net->n_layers - 1].fan_out == 1)))
         return FM_BAD_ARGUMENT;
     fm_status status = check_rows(X, run->data.y, run->data.rows, run->data.n_rows,
                                   net->layers[net->n_layers - 1].fan_out);

@@ -186,6 +186,19 @@ static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernel
     return FM_OK;
 }
 
+/* 0 times a finite number is 0, times any other NaN. */
+static int values_finite(const fm_matrix *X)
+{
+    double seen = 0;
+    if (X->dtype == FM_FLOAT32)
+        for (int64_t i = 0; i < X->nnz; i++)
+            seen += 0 * (double)((const float *)X->data)[i];
+    else
+        for (int64_t i = 0; i < X->nnz; i++)
+            seen += 0 * ((const double *)X->data)[i];
+    return seen == 0;
+}
+
 fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                      const int64_t *units, const void *const *W, const void *const *b,
                      const int *activations, const char *isa, int check_finite, int n_threads)
@@ -204,6 +217,8 @@ fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers
         status = fm_check_csr(X, NULL, X->n_rows, 1, X->nnz);
         if (status != FM_OK)
             return status;
+        if (check_finite && !values_finite(X))
+            return FM_NOT_FINITE;
     } else if (X->n_rows <= UNPACKED_ROWS) {
         return predict_unpacked(out, X, k, n_layers, units, W, b, activations, check_finite);
     }

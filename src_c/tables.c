@@ -56,6 +56,10 @@ const char *fm_status_text(fm_status status)
     case FM_NO_MEMORY: return "not enough memory";
     case FM_TOO_LARGE: return "the network or the mini-batch is too large: a size overflows";
     case FM_BAD_ARGUMENT: return "an argument is out of range";
+    case FM_BAD_DATA: return "a row number of order or a class index of y is out of range";
+    case FM_BAD_CSR:
+        return "X is no valid CSR matrix: indptr must not decrease, indices must lie within the "
+               "columns";
     case FM_UNKNOWN_ISA: return "unknown instruction set";
     case FM_NO_ISA: return "this machine lacks the instruction set";
     case FM_ZERO_WEIGHT: return "Weights sum to zero, can't be normalized";
@@ -73,6 +77,9 @@ const char *fm_build_info(void)
         "gcc " __VERSION__
 #else
         "unknown compiler"
+#endif
+#ifdef FM_BUILD_FLAGS
+        " " FM_BUILD_FLAGS
 #endif
         ;
 }

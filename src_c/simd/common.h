@@ -35,6 +35,7 @@
 #ifndef FM_SIMD_COMMON_H
 #define FM_SIMD_COMMON_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -117,25 +118,33 @@ FM_INLINE V v_from_int(VI a)
     return v_from_bits(a + v_bits(magic)) - magic;
 }
 
-/* Lanes i and i ^ half change places. half: a power of two below FM_LANES. */
+/* Shuffles by lane number: FM_EACH_LANE(f, h) lists f(0, h), f(1, h), ...
+ * half, a power of two below FM_LANES, must be a constant. */
 #if FM_LANES == 2
-#define v_swap(x, h) __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h))
+#define FM_EACH_LANE(f, h) f(0, h), f(1, h)
 #elif FM_LANES == 4
-#define v_swap(x, h) __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h), 2 ^ (h), 3 ^ (h))
+#define FM_EACH_LANE(f, h) f(0, h), f(1, h), f(2, h), f(3, h)
 #elif FM_LANES == 8
-#define v_swap(x, h)                                                                         \
-    __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h), 2 ^ (h), 3 ^ (h), 4 ^ (h), 5 ^ (h), 6 ^ (h), \
-                            7 ^ (h))
+#define FM_EACH_LANE(f, h) \
+    f(0, h), f(1, h), f(2, h), f(3, h), f(4, h), f(5, h), f(6, h), f(7, h)
 #else
-#define v_swap(x, h)                                                                         \
-    __builtin_shufflevector(x, x, 0 ^ (h), 1 ^ (h), 2 ^ (h), 3 ^ (h), 4 ^ (h), 5 ^ (h), 6 ^ (h), \
-                            7 ^ (h), 8 ^ (h), 9 ^ (h), 10 ^ (h), 11 ^ (h), 12 ^ (h), 13 ^ (h),   \
-                            14 ^ (h), 15 ^ (h))
+#define FM_EACH_LANE(f, h)                                                              \
+    f(0, h), f(1, h), f(2, h), f(3, h), f(4, h), f(5, h), f(6, h), f(7, h), f(8, h),    \
+        f(9, h), f(10, h), f(11, h), f(12, h), f(13, h), f(14, h), f(15, h)
 #endif
+#define FM_SWAPPED(i, h) ((i) ^ (h))
+#define FM_LOW(i, h) ((i) & (h) ? FM_LANES + ((i) ^ (h)) : (i))
+#define FM_HIGH(i, h) ((i) & (h) ? FM_LANES + (i) : (i) ^ (h))
 
-#ifndef FM_MASKED_LOAD
+/* Lanes i and i ^ half change places. */
+#define v_swap(a, half) __builtin_shufflevector(a, a, FM_EACH_LANE(FM_SWAPPED, half))
+/* Seen as 2 x 2 blocks of half lanes: (a0 a1), (b0 b1) -> (a0 b0) and (a1 b1). */
+#define v_mix_low(a, b, half) __builtin_shufflevector(a, b, FM_EACH_LANE(FM_LOW, half))
+#define v_mix_high(a, b, half) __builtin_shufflevector(a, b, FM_EACH_LANE(FM_HIGH, half))
+
 FM_INLINE V v_load(const T *p);
 
+#ifndef FM_MASKED_LOAD
 FM_INLINE V v_load_part(const T *p, int c)
 {
     T x[FM_LANES] = {0};
@@ -158,6 +167,35 @@ FM_INLINE void v_store_part(T *p, V a, int c)
     v_store(x, a);
     for (int i = 0; i < FM_LANES && i < c; i++)
         p[i] = x[i];
+}
+
+#define FM_TRANSPOSE_STEP(rows, half)                                   \
+    for (int i = 0; i < FM_LANES; i++)                                  \
+        if (!(i & (half))) {                                            \
+            V a = (rows)[i], b = (rows)[i + (half)];                    \
+            (rows)[i] = v_mix_low(a, b, half);                          \
+            (rows)[i + (half)] = v_mix_high(a, b, half);                \
+        }
+
+/* FM_LANES rows of FM_LANES columns, transposed: blocks of 1 x 1 change places
+ * within 2 x 2, then those within 4 x 4, and so on. */
+FM_INLINE void v_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from_step)
+{
+    V rows[FM_LANES];
+    _Pragma("GCC unroll 16") for (int i = 0; i < FM_LANES; i++)
+        rows[i] = v_load(from + i * from_step);
+    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 1)
+#if FM_LANES >= 4
+    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 2)
+#endif
+#if FM_LANES >= 8
+    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 4)
+#endif
+#if FM_LANES >= 16
+    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 8)
+#endif
+    _Pragma("GCC unroll 16") for (int i = 0; i < FM_LANES; i++)
+        v_store(to + i * to_step, rows[i]);
 }
 
 /* A finiteness check that costs one fused multiply-add per vector: start with
