@@ -13,9 +13,7 @@ from .peers import versions
 RESULTS = Path(__file__).with_name("results")
 SECTIONS = ("fit", "predict", "kernels", "growth", "memory")
 # fields of a row that are results; the others say what was measured
-MEASURED = {
-    "median", "q1", "q3", "rounds", "others", "loss", "mean", "gflops", "peak", "megabytes",
-}  # fmt: skip
+MEASURED = {"median", "q1", "q3", "rounds", "others", "loss", "gflops", "peak", "megabytes"}
 SMALLEST_CHANGE = 0.05
 
 

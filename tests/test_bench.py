@@ -1,6 +1,8 @@
 """bench/: what is done with measurements. Nothing here measures time."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -150,3 +152,22 @@ def test_data_has_the_shape_of_the_network(name, monkeypatch):
 def test_flops_of_a_step():
     # 200 rows, 20-100-1: forward, weight gradients; delta for the last layer only
     assert SHAPES["tab"].flops() == 2 * 200 * (2 * 20 * 100 + 3 * 100 * 1)
+
+
+@pytest.mark.slow
+def test_a_whole_run(tmp_path):
+    command = ["--quick", "--rounds", "1", "--shapes", "iris", "--only", "fit"]
+    peers = ["--peers", "fastmlp f32,scikit-learn f32"]
+    root = Path(report.README).parent
+    subprocess.run(
+        [sys.executable, "-m", "bench", *command, *peers, "--output", tmp_path],
+        cwd=root,
+        env={k: v for k, v in os.environ.items() if k != "FASTMLP_DATA"},
+        check=True,
+    )
+    (path,) = tmp_path.glob("quick-*.json")
+    ours, theirs = record.load(path)["fit"]
+    assert (ours["shape"], ours["data"], ours["rounds"]) == ("iris", "iris", 1)
+    assert {ours["peer"], theirs["peer"]} == {"fastmlp f32", "scikit-learn f32"}
+    assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-3)  # the same mathematics
+    assert (tmp_path / f"{path.stem}-fit.png").is_file()
