@@ -88,9 +88,10 @@ FM_INLINE V v_exp(V x)
 {
     V r;
     V t = v_split_exp(v_clamp(x, FM_EXP_LO, FM_EXP_HI), 2 * FM_BIAS, &r);
-    VI half = (v_bits(t) << (FM_MANTISSA - 1)) & ~(((TI)1 << FM_MANTISSA) - 1);
-    V s1 = v_from_bits(half);
-    V s2 = v_from_bits((v_bits(t) << FM_MANTISSA) - half);
+    VU bits = (VU)v_bits(t); /* whose top bits wrap */
+    VU half = (bits << (FM_MANTISSA - 1)) & ~(((TU)1 << FM_MANTISSA) - 1);
+    V s1 = v_from_bits((VI)half);
+    V s2 = v_from_bits((VI)((bits << FM_MANTISSA) - half));
     return v_fma(s1, v_expm1_reduced(r), s1) * s2;
 }
 
@@ -138,11 +139,11 @@ FM_INLINE V v_log(V x)
     V y = v_select(tiny, x * v_set1(up), x);
 
     /* bits = ((FM_BIAS + e) << FM_MANTISSA | fraction of m above sqrt(1/2)) */
-    VI bits = v_bits(y) - (sqrt_half - ((TI)FM_BIAS << FM_MANTISSA));
-    VI e_bits = (VI)((VU)bits >> FM_MANTISSA) | v_bits(v_set1(FM_MAGIC));
+    VU bits = (VU)v_bits(y) - ((TU)sqrt_half - ((TU)FM_BIAS << FM_MANTISSA));
+    VI e_bits = (VI)(bits >> FM_MANTISSA) | v_bits(v_set1(FM_MAGIC));
     V e = v_from_bits(e_bits) -
           v_select(tiny, v_set1(FM_MAGIC + FM_BIAS + FM_MANTISSA + 1), v_set1(FM_MAGIC + FM_BIAS));
-    V m = v_from_bits((bits & (((TI)1 << FM_MANTISSA) - 1)) + sqrt_half);
+    V m = v_from_bits((VI)(bits & (((TU)1 << FM_MANTISSA) - 1)) + sqrt_half);
 
     V f = m - v_set1(1);
     V s = f / (f + v_set1(2));
