@@ -9,7 +9,7 @@ export FASTMLP_DEV ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 SOURCES = setup.py pyproject.toml $(wildcard fastmlp/*.pyx fastmlp/*.pxd src_c/*.[ch] src_c/*/*.[ch])
-C_FILES = $(wildcard src_c/*.[ch] src_c/*/*.[ch] tests/c/*.[ch])
+C_FILES = $(wildcard src_c/*.[ch] src_c/*/*.[ch] tests/c/*.[ch] bench/*.[ch])
 
 # Prints what pyproject.toml requires to "build", to "run", or for the extras that are named.
 REQUIREMENTS = import sys, tomllib; \
@@ -31,7 +31,7 @@ $(VENV)/.packages: pyproject.toml
 	  echo "fastmlp needs Python 3.11 or newer, '$(PYTHON)' is not. Name one: make PYTHON=python3.13"; \
 	  exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c '$(REQUIREMENTS)' build run test > $(VENV)/requirements.txt
+	@$(BIN)/python -c '$(REQUIREMENTS)' build run test > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements.txt
 	@touch $@
 
@@ -42,14 +42,14 @@ $(VENV)/.built: $(VENV)/.packages $(SOURCES)
 
 # Further tools: .lint and .docs install the extras of pyproject.toml with these names.
 $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.packages
-	$(BIN)/python -c '$(REQUIREMENTS)' $* > $(VENV)/requirements-$*.txt
+	@$(BIN)/python -c '$(REQUIREMENTS)' $* > $(VENV)/requirements-$*.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements-$*.txt
 	@touch $@
 
 # One by one: a peer that cannot be had here costs its rows only. PEERS overrides the list, for
 # instance to name a build of PyTorch without CUDA: make bench PEERS="torch==2.13.0+cpu jax"
 $(VENV)/.peers: $(VENV)/.packages
-	for peer in $${PEERS:-$$($(BIN)/python -c '$(REQUIREMENTS)' bench)}; do \
+	@for peer in $${PEERS:-$$($(BIN)/python -c '$(REQUIREMENTS)' bench)}; do \
 	  $(BIN)/python -m pip install -q "$$peer" || echo "left out: $$peer"; \
 	done
 	@touch $@
@@ -111,6 +111,5 @@ wheel: $(VENV)/.packages ## build the source package and a release wheel into di
 	FASTMLP_DEV=0 $(BIN)/python -m build --no-isolation
 
 clean: ## remove everything that was built, and the environments
-	rm -rf build dist .venv .venv-bench fastmlp.egg-info fastmlp/*.so tests/c/build \
-	  .pytest_cache .ruff_cache
+	rm -rf build dist .venv .venv-bench fastmlp.egg-info fastmlp/*.so .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

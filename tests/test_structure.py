@@ -37,7 +37,6 @@ MAY_INCLUDE = {
     "threads.h": set(),
     "threads.c": {"threads.h"},
     "cpus.c": {"fastmlp.h", "threads.h"},
-    "cpus.c": {"fastmlp.h", "threads.h"},
     "kernels.h": {"fastmlp.h", "optimizers.h"},
     "dispatch.c": {"fastmlp.h", "kernels.h"},
     "tables.c": {"fastmlp.h"} | TABLES,
@@ -60,7 +59,8 @@ SIMD_SIDE = ["simd/*", "isa/*", "gemm.h", "vmath.h", "kernels_tmpl.h"]
 # What a module of the package may import of the package, and which other packages at all: those
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
 MAY_IMPORT = {
-    "__init__": {"mlp", "_core", "_config", "_sklearn"},
+    "__init__": {"mlp", "_config"},
+    "_config": {"_core"},
     "mlp": {"_fit", "_targets", "_threads", "_core", "_sklearn"},
     "_fit": {"_targets", "_core", "_sklearn"},
     "_targets": {"_sklearn"},
