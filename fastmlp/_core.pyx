@@ -484,6 +484,12 @@ cdef class Net:
         self.data_buffers = buffers
         return 0
 
+    def release_data(self):
+        """Let go of the X, y and sample_weight of the last call, which are kept open for the next."""
+        self.enter()
+        self.data_X = self.data_y = self.data_weight = self.data_buffers = None
+        self.busy = False
+
     cdef int cut_flat(self, Py_buffer *flat, const void **W, const void **b) except -1:
         """Pointers into a vector [W0 .. WL | b0 .. bL]."""
         cdef _Layers l = self.layers

@@ -161,7 +161,9 @@ class _Kept(NamedTuple):
     max_nnz: int
 
     def serves(self, config: dict[str, Any], max_rows: int, max_nnz: int) -> bool:
-        return self.config == config and self.max_rows >= max_rows and self.max_nnz >= max_nnz
+        same_kind = (self.max_nnz > 0) == (max_nnz > 0)  # of X: sparse or dense
+        fits = self.max_rows >= max_rows and self.max_nnz >= max_nnz
+        return self.config == config and same_kind and fits
 
 
 class Optimizer:
@@ -232,6 +234,7 @@ class Optimizer:
             yield kept.net
         finally:
             self.t = kept.net.step
+            kept.net.release_data()
             self._kept = kept
 
     def release(self) -> None:

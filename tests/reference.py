@@ -349,6 +349,9 @@ class Net:
             grad[...] = np.concatenate([G.ravel() for G in gradient])
         return float(J)
 
+    def release_data(self):
+        """Nothing to do: no data are kept from one call to the next."""
+
     def _backprop(self, X, Y, w):
         if w.sum() == 0:
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
