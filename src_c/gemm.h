@@ -34,49 +34,56 @@ typedef struct {
  * ACROSS: A[k * step + i];  STRIDED: A[i * step + k]. */
 enum { FM_ALONG_PANEL, FM_ACROSS, FM_STRIDED };
 
-/* acc has fixed sizes, mr is a constant at every call: with a variable-length
- * array in its place the compiler keeps it in memory, at a third of the speed. */
-FM_INLINE void fm_tile_k(const int mr, V acc[FM_MR][FM_NV], const T *A,
-                                const ptrdiff_t i_step, const ptrdiff_t k_step, const T *B,
-                                int64_t k)
+/* Vectors of a panel that hold columns: all, or half of them in a last panel
+ * that is at most half full. The default of 100 hidden units leaves 4 columns. */
+FM_INLINE int fm_half_panel(int64_t columns_left)
+{
+    return columns_left <= FM_PANEL / 2;
+}
+
+/* acc has fixed sizes, mr and nv are constants at every call: with a variable-
+ * length array in its place the compiler keeps it in memory, at a third of the
+ * speed. */
+FM_INLINE void fm_tile_k(const int mr, const int nv, V acc[FM_MR][FM_NV], const T *A,
+                         const ptrdiff_t i_step, const ptrdiff_t k_step, const T *B, int64_t k)
 {
     for (; k > 0; k--, A += k_step, B += FM_PANEL) {
         V b[FM_NV];
-        _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++) b[v] = v_load(B + v * FM_LANES);
+        _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++) b[v] = v_load(B + v * FM_LANES);
         _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
         {
             V a = v_set1(A[i * i_step]);
-            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+            _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
                 acc[i][v] = v_fma(a, b[v], acc[i][v]);
         }
     }
 }
 
-FM_INLINE void fm_tile(const int mr, const int reads, T *C, const T *A, ptrdiff_t step,
+FM_INLINE void fm_tile(const int mr, const int nv, const int reads, T *C, const T *A, ptrdiff_t step,
                               const T *B, int64_t k, int resume, const fm_epilogue *end)
 {
     V acc[FM_MR][FM_NV];
     if (resume) {
         _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+            _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
                 acc[i][v] = v_load(C + i * FM_PANEL + v * FM_LANES);
     } else {
         _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+            _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
                 acc[i][v] = v_zero();
     }
     if (reads == FM_ALONG_PANEL) {
         for (; k > FM_PANEL; k -= FM_PANEL, A += step, B += FM_PANEL * FM_PANEL)
-            fm_tile_k(mr, acc, A, FM_PANEL, 1, B, FM_PANEL);
-        fm_tile_k(mr, acc, A, FM_PANEL, 1, B, k);
+            fm_tile_k(mr, nv, acc, A, FM_PANEL, 1, B, FM_PANEL);
+        fm_tile_k(mr, nv, acc, A, FM_PANEL, 1, B, k);
     } else if (reads == FM_ACROSS) {
-        fm_tile_k(mr, acc, A, 1, step, B, k);
+        fm_tile_k(mr, nv, acc, A, 1, step, B, k);
     } else {
-        fm_tile_k(mr, acc, A, step, 1, B, k);
+        fm_tile_k(mr, nv, acc, A, step, 1, B, k);
     }
     if (end && end->bias) {
         V floor = v_set1(end->floor);
-        _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+        _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
         {
             V bias = v_load(end->bias + v * FM_LANES);
             _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
@@ -85,38 +92,46 @@ FM_INLINE void fm_tile(const int mr, const int reads, T *C, const T *A, ptrdiff_
     }
     if (end && end->mask) {
         _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+            _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
         {
             V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
             acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
         }
     }
     _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
-        _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
+        _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
             v_store(C + i * FM_PANEL + v * FM_LANES, acc[i][v]);
 }
 
 /* The tile heights as functions of their own, chosen by a switch. */
-#define FM_TILE_HEIGHTS_6(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define FM_TILE_HEIGHTS_4(X) X(1) X(2) X(3) X(4)
+#define FM_TILE_HEIGHTS_6(X) FM_TILE_HEIGHTS_4(X) X(5) X(6)
 #define FM_TILE_HEIGHTS_14(X) FM_TILE_HEIGHTS_6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#if FM_MR <= 6
+#if FM_MR == 4
+#define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_4
+#elif FM_MR == 6
 #define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_6
-#else
+#elif FM_MR == 14
 #define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_14
+#else
+#error "no list of tile heights for this FM_MR"
 #endif
 
 #define FM_TILE_FUNCTION(name, reads)                                                            \
-    static __attribute__((noinline)) void name(int mr, T *C, const T *A, ptrdiff_t step,         \
-                                               const T *B, int64_t k, int resume,                \
-                                               const fm_epilogue *end)                           \
+    static __attribute__((noinline)) void name(int mr, int half, T *C, const T *A,               \
+                                               ptrdiff_t step, const T *B, int64_t k,            \
+                                               int resume, const fm_epilogue *end)               \
     {                                                                                            \
-        switch (mr) {                                                                            \
+        switch (half ? FM_MR + mr : mr) {                                                        \
             FM_TILE_HEIGHTS(FM_TILE_CASE_##reads)                                                \
         }                                                                                        \
     }
-#define FM_TILE_CASE(n, reads)                                                       \
-    case n:                                                                          \
-        fm_tile(n <= FM_MR ? n : 1, reads, C, A, step, B, k, resume, end);           \
+#define FM_TILE_CASE(n, reads)                                                                   \
+    case n:                                                                                      \
+        fm_tile(n, FM_NV, reads, C, A, step, B, k, resume, end);                                 \
+        break;                                                                                   \
+    case FM_MR + n:                                                                              \
+        fm_tile(n, FM_NV / 2, reads, C, A, step, B, k, resume, end);                             \
         break;
 #define FM_TILE_CASE_FM_ALONG_PANEL(n) FM_TILE_CASE(n, FM_ALONG_PANEL)
 #define FM_TILE_CASE_FM_ACROSS(n) FM_TILE_CASE(n, FM_ACROSS)
@@ -150,16 +165,17 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
         for (int64_t j = 0; j * FM_PANEL < n; j++) {
             T *c = C + j * c_panel;
             const T *b = B + (j * k + k0) * FM_PANEL;
+            const int half = fm_half_panel(n - j * FM_PANEL);
             for (int64_t i = r0; i < r1;) {
                 int mr = fm_tile_height(i, r1);
                 fm_epilogue end = {.bias = last && bias ? bias + j * FM_PANEL : NULL,
                                    .floor = floor,
                                    .mask = last && mask ? mask + j * c_panel + i * FM_PANEL : NULL};
                 if (reads == FM_ALONG_PANEL)
-                    fm_tile_along_panel(mr, c + i * FM_PANEL, a0 + i * FM_PANEL, a_panel, b, kc,
+                    fm_tile_along_panel(mr, half, c + i * FM_PANEL, a0 + i * FM_PANEL, a_panel, b, kc,
                                         k0 > 0, &end);
                 else
-                    fm_tile_across(mr, c + i * FM_PANEL, a0 + i, a_panel, b, kc, k0 > 0, &end);
+                    fm_tile_across(mr, half, c + i * FM_PANEL, a0 + i, a_panel, b, kc, k0 > 0, &end);
                 i += mr;
             }
         }
@@ -167,9 +183,10 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
 }
 
 /* C (features, NR) (+)= A[m rows, features f0..f0 + n]^T B (m, NR): one panel of
- * dW. A in panels of a_panel elements, f0 a multiple of NR. */
+ * dW, or the first half of one. A in panels of a_panel elements, f0 a multiple of
+ * NR. */
 static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t f0, int64_t n, const T *B,
-                            int64_t m, int resume)
+                            int64_t m, int half, int resume)
 {
     for (int64_t s0 = 0; s0 < m; s0 += FM_KC) {
         const int64_t mc = m - s0 < FM_KC ? m - s0 : FM_KC;
@@ -178,7 +195,7 @@ static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t f0, int
             const T *a = A + (f0 + p) / FM_PANEL * a_panel + s0 * FM_PANEL;
             for (int64_t i = 0; i < width;) {
                 int mr = fm_tile_height(i, width);
-                fm_tile_across(mr, C + (p + i) * FM_PANEL, a + i, FM_PANEL, B + s0 * FM_PANEL, mc,
+                fm_tile_across(mr, half, C + (p + i) * FM_PANEL, a + i, FM_PANEL, B + s0 * FM_PANEL, mc,
                                resume || s0 > 0, NULL);
                 i += mr;
             }
@@ -241,7 +258,7 @@ static void fm_gemm_narrow(T *C, const T *D, int64_t ld, int64_t n, const T *A, 
     for (; p < panels; p++)
         for (int64_t i = 0; i < n;) {
             int mr = fm_tile_height(i, n);
-            fm_tile_strided(mr, C + p * c_panel + i * FM_PANEL, D + i * ld, ld, a0 + p * a_panel,
+            fm_tile_strided(mr, 0, C + p * c_panel + i * FM_PANEL, D + i * ld, ld, a0 + p * a_panel,
                             m, resume, NULL);
             i += mr;
         }

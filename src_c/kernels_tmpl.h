@@ -635,13 +635,16 @@ static void fm_gradient(const fm_layer *l, const fm_batch *batch, int64_t unit,
     const T *D = narrow ? l->part[FM_OUTPUT] : (T *)l->part[FM_DELTA] + j * ld * FM_PANEL;
     T room[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
     T *G = l->part[FM_GRADIENT] ? fm_weights(l, FM_GRADIENT) + at : room;
+    const int half = !narrow && fm_half_panel(N - j * FM_PANEL);
 
+    if (half && G == room) /* the update runs over the padding too */
+        memset(room, 0, (size_t)n * sizeof(T));
     if (!l->input)
         fm_gradient_csr(l, batch->buckets, f0, f1, D, ld, G, resume);
     else if (narrow)
         fm_gemm_narrow(G, D, ld, N, l->input, ld * FM_PANEL, f0, f1 - f0, m, resume);
     else
-        fm_gemm_columns(G, l->input, ld * FM_PANEL, f0, f1 - f0, D, m, resume);
+        fm_gemm_columns(G, l->input, ld * FM_PANEL, f0, f1 - f0, D, m, half, resume);
     if (use->step) {
         T *s0 = fm_weights(l, FM_SLOTS), *s1 = fm_weights(l, FM_SLOTS + 1);
         fm_update(fm_weights(l, FM_PARAMS) + at, s0 + at, s1 ? s1 + at : NULL, G, n, 1, use->step);
