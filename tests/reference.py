@@ -227,6 +227,7 @@ OUT_ACTIVATIONS = tuple(ACTIVATION_TABLE)
 LOSSES = tuple(LOSS_TABLE)
 SOLVERS = {name: n_slots for name, (_, n_slots) in SOLVER_TABLE.items()}
 ISAS = ALL_ISAS = ("reference",)
+MAX_BLOCK = 1024  # no meaning here
 BUILD_INFO = f"NumPy {np.__version__} reference"
 
 _n_threads = 1
