@@ -165,6 +165,13 @@ class _Kept(NamedTuple):
         fits = self.max_rows >= max_rows and self.max_nnz >= max_nnz
         return self.config == config and same_kind and fits
 
+    def state(self) -> tuple[tuple[int, ...], NDArray]:
+        units, n_slots = self.config["units"], _core.SOLVERS[self.config["solver"]]
+        averages = np.empty((n_slots, count(units)), self.config["dtype"])
+        for slot, flat in enumerate(averages):
+            self.net.store_state(slot, *views(flat, units))
+        return units, averages
+
 
 class Optimizer:
     """What a stochastic solver remembers from one update to the next.
@@ -182,67 +189,65 @@ class Optimizer:
 
     solver: str
     hyper: tuple[str, ...]  # attributes that the net takes under the same names
+    _kept: _Kept | None = None
 
     def __init__(self, learning_rate_init: float) -> None:
         self.learning_rate_init = learning_rate_init
         self.learning_rate = float(learning_rate_init)
         self.t = 0
-        self._units = None
-        self._state = None
-        self._kept: _Kept | None = None
+        self._state: tuple[tuple[int, ...], NDArray] | None = None
 
     @property
-    def state(self) -> NDArray | None:
-        """Running averages of shape (n_slots, n_parameters), laid out as in ``views``.
+    def state(self) -> tuple[tuple[int, ...], NDArray] | None:
+        """Widths of the layers and running averages; None before the first update.
 
-        None before the first update.
+        The averages have shape (n_slots, n_parameters), each row laid out as in ``views``.
         """
-        if self._kept is not None:
-            net, config, *_ = self._kept
-            self._units = config["units"]
-            n_slots = _core.SOLVERS[self.solver]
-            self._state = np.empty((n_slots, count(self._units)), config["dtype"])
-            for slot, flat in enumerate(self._state):
-                net.store_state(slot, *views(flat, self._units))
-        return self._state
+        kept = self._kept
+        return self._state if kept is None else kept.state()
 
     @contextlib.contextmanager
     def net(self, config: dict[str, Any], max_rows: int, max_nnz: int) -> Iterator[_core.Net]:
-        """Lend a net of this configuration that holds the state.
-
-        A second thread that comes meanwhile finds none and makes its own: its numbers will be
-        wrong, as they are when two threads train one estimator in scikit-learn, but no two
-        threads ever use one net.
-        """
-        config = config | {name: getattr(self, name) for name in self.hyper}
-        kept = self._kept
-        if kept is None or not kept.serves(config, max_rows, max_nnz):
-            state, units = self.state, config["units"]
-            if state is not None and self._units != units:
-                raise ValueError(
-                    f"The solver's state is that of a network with layers of {list(self._units)} "
-                    f"units, but coefs_ and intercepts_ now have {list(units)}."
-                )
-            net = _core.Net(solver=self.solver, max_rows=max_rows, max_nnz=max_nnz, **config)
-            if state is not None:
-                for slot, flat in enumerate(state.astype(config["dtype"], copy=False)):
-                    net.load_state(slot, *views(flat, units))
-            kept = _Kept(net, config, max_rows, max_nnz)
-        self._kept = self._state = None
-        kept.net.step = self.t
+        """Lend a net of this configuration that holds the state."""
+        config = (
+            config | {"solver": self.solver} | {name: getattr(self, name) for name in self.hyper}
+        )
+        # In one step, so that a second thread that trains this estimator gets another net. Its
+        # numbers will be wrong, as they are then in scikit-learn, but nothing worse happens.
+        kept = self.__dict__.pop("_kept", None)
+        state = self._state
         try:
+            if kept is None or not kept.serves(config, max_rows, max_nnz):
+                state = state if kept is None else kept.state()
+                kept = None
+                net = _core.Net(max_rows=max_rows, max_nnz=max_nnz, **config)
+                if state is not None:
+                    self._load(net, config, *state)
+                kept = _Kept(net, config, max_rows, max_nnz)
+            state = None
+            kept.net.step = self.t
             yield kept.net
         finally:
-            self.t = kept.net.step
-            kept.net.release_data()
-            self._kept = kept
+            if kept is not None:
+                self.t = kept.net.step
+                kept.net.release_data()
+            self._state, self._kept = state, kept
+
+    def _load(self, net: _core.Net, config: dict[str, Any], units: Any, averages: Any) -> None:
+        if units != config["units"]:
+            raise ValueError(
+                f"The solver's state is that of a network with layers of {list(units)} units, but "
+                f"coefs_ and intercepts_ now have {list(config['units'])}."
+            )
+        for slot, flat in enumerate(averages.astype(config["dtype"], copy=False)):
+            net.load_state(slot, *views(flat, units))
 
     def release(self) -> None:
         """Give the net's memory back and keep only the state."""
         self._state, self._kept = self.state, None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_state": self.state, "_units": self._units, "_kept": None}
+        return self.__dict__ | {"_state": self.state, "_kept": None}
 
     @property
     def rate(self) -> float:
@@ -341,15 +346,12 @@ class Problem(NamedTuple):
         # Rounded up to a power of two, so that the batches of partial_fit can share a net.
         return 1 << int(largest.sum(dtype=np.int64)).bit_length()
 
-    def flops(self, n_rows: int) -> float:
-        """Return about what a training step on n_rows rows costs."""
-        units, n_weights = self.units, count(self.units)
-        # 2 per weight and row for each of forward, delta and gradient, and the price of an update
-        # that streams parameters and state through memory, as measured against the former.
-        dense = n_weights
+    def flops_per_row(self) -> float:
+        """Return about what forward pass, delta and gradient cost for one row of X."""
+        weights = count(self.units)
         if issparse(self.X):
-            dense += (self.X.nnz / self.X.shape[0] - units[0]) * units[1]
-        return 6.0 * dense * n_rows + 60.0 * n_weights
+            weights += (self.X.nnz / self.X.shape[0] - self.units[0]) * self.units[1]
+        return 6.0 * weights
 
 
 def activations(est: Any) -> tuple[str, ...]:
@@ -475,7 +477,10 @@ class Stochastic:
         if sample_weight is not None:
             sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
         order, batch_size, n_samples = self.order, self.batch_size, len(self.order)
-        run = batch_size * max(1, int(RUN_FLOPS / self.problem.flops(batch_size)))
+        # The update streams parameters and state through memory, which takes as long as some 60
+        # operations for each.
+        flops = batch_size * self.problem.flops_per_row() + 60.0 * count(self.problem.units)
+        run = batch_size * max(1, int(RUN_FLOPS / flops))
 
         est.n_iter_ = 0
         for _ in range(est.max_iter):
@@ -603,7 +608,7 @@ class _Objective:
         y = targets.coded(self.dtype)
         if sample_weight is not None:
             sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
-        step = max(LBFGS_ROWS, int(LBFGS_FLOPS / problem.flops(1)))
+        step = max(LBFGS_ROWS, int(LBFGS_FLOPS / problem.flops_per_row()))
         bounds, weights = [0], []
         for stop in [*range(step, n_samples, step), n_samples]:
             rows = slice(bounds[-1], stop)

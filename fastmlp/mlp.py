@@ -207,8 +207,9 @@ class _BaseMLP(BaseEstimator):
         Notes
         -----
         Ctrl-C ends training by ``sgd`` or ``adam`` with a warning and leaves a usable estimator;
-        ``lbfgs`` passes the ``KeyboardInterrupt`` on, after it has kept the current weights. After
-        any other failure the estimator is as it was before the call.
+        ``lbfgs`` passes the ``KeyboardInterrupt`` on, after it has kept the current weights. Any
+        other failure leaves the estimator as it was before the call, except that a warm start
+        that fails during training has changed the weights.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
