@@ -15,6 +15,7 @@ cdef extern from "fastmlp.h" nogil:
     ctypedef enum fm_dtype:
         FM_FLOAT32
         FM_FLOAT64
+        FM_BFLOAT16
 
     enum:
         FM_FOR_HIDDEN

@@ -274,6 +274,12 @@ cdef fm_dtype _dtype_number(dtype) except *:
     raise ValueError(f"dtype must be float32 or float64, got {dtype}")
 
 
+cdef fm_dtype _arithmetic(fm_dtype kind, bint bfloat16) except *:
+    if bfloat16 and kind != FM_FLOAT32:
+        raise ValueError("bfloat16 products need parameters of dtype float32")
+    return FM_BFLOAT16 if bfloat16 else kind
+
+
 # ------------------------------------------------------------------ network
 cdef class Net:
     """A network that trains, in the engine's own layouts.
@@ -284,6 +290,8 @@ cdef class Net:
         Width of every layer, input and output included; n_layers + 1 numbers.
     dtype : float32 or float64
         Type of all parameters and arithmetic.
+    bfloat16 : bool
+        Whether products take their operands rounded to bfloat16; `dtype` is float32 then.
     activations : sequence of str
         One name per weight layer: hidden layers (``ACTIVATIONS``), then the output
         (``OUT_ACTIVATIONS``).
@@ -323,9 +331,10 @@ cdef class Net:
     cdef fm_targets y
     cdef const double *weight
 
-    def __init__(self, units, *, dtype, activations, loss, solver=None, double alpha=0.0,
-                 double momentum=0.9, bint nesterov=True, double beta_1=0.9, double beta_2=0.999,
-                 double epsilon=1e-8, int64_t max_rows=200, int64_t max_nnz=0, isa=None):
+    def __init__(self, units, *, dtype, activations, loss, bint bfloat16=False, solver=None,
+                 double alpha=0.0, double momentum=0.9, bint nesterov=True, double beta_1=0.9,
+                 double beta_2=0.999, double epsilon=1e-8, int64_t max_rows=200,
+                 int64_t max_nnz=0, isa=None):
         cdef fm_config config
         cdef int i, n = len(units) - 1
         cdef bytes isa_name = None if isa is None else str(isa).encode()
@@ -343,7 +352,7 @@ cdef class Net:
             self.layers.units[i] = units[i]
         for i in range(n):
             self.layers.activations[i] = _activation_number(activations[i])
-        config.dtype = self.kind
+        config.dtype = _arithmetic(self.kind, bfloat16)
         config.n_layers = n
         config.units = self.layers.units
         config.activations = self.layers.activations
@@ -599,8 +608,8 @@ cdef class Net:
         return loss
 
 
-def predict(X, coefs, intercepts, activations, *, int n_threads=0, bint check_finite=False,
-            isa=None):
+def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_threads=0,
+            bint check_finite=False, isa=None):
     """Forward pass on parameters that stay where they are.
 
     Parameters
@@ -610,10 +619,12 @@ def predict(X, coefs, intercepts, activations, *, int n_threads=0, bint check_fi
         Per layer (fan_in, fan_out) and (fan_out,), C-contiguous, all of one dtype.
     activations : sequence of str
         One name per layer, the output's last.
+    bfloat16 : bool
+        Whether products take their operands rounded to bfloat16; float32 parameters only.
     n_threads : int
         0 for the default of the process.
     check_finite : bool
-        Whether to look for NaN and infinity in X.
+        Whether to look for NaN and infinity in X, as numbers of the parameters' dtype.
     isa : str or None
 
     Returns
@@ -634,6 +645,7 @@ def predict(X, coefs, intercepts, activations, *, int n_threads=0, bint check_fi
         raise ValueError("expected one activation per layer of coefs, and at least one layer")
     dtype = coefs[0].dtype
     cdef fm_dtype kind = _dtype_number(dtype)
+    cdef fm_dtype arithmetic = _arithmetic(kind, bfloat16)
     for i in range(n):
         shape = coefs[i].shape
         if len(shape) != 2 or (i > 0 and shape[0] != l.units[i]):
@@ -652,7 +664,7 @@ def predict(X, coefs, intercepts, activations, *, int n_threads=0, bint check_fi
     out_view = buffers.get(out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     out_data = out_view.buf
     with nogil:
-        status = fm_predict(out_data, &matrix, kind, n, l.units, l.W, l.b, l.activations,
+        status = fm_predict(out_data, &matrix, arithmetic, n, l.units, l.W, l.b, l.activations,
                             isa_chars, check_finite, n_threads)
     if status == FM_NOT_FINITE:
         return None

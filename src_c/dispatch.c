@@ -5,8 +5,8 @@
 #include "kernels.h"
 
 #if defined(__x86_64__)
-extern const fm_kernels fm_kernels_avx512_f32, fm_kernels_avx512_f64;
-extern const fm_kernels fm_kernels_avx2_f32, fm_kernels_avx2_f64;
+extern const fm_kernels fm_kernels_avx512_f32, fm_kernels_avx512_f64, fm_kernels_avx512_bf16;
+extern const fm_kernels fm_kernels_avx2_f32, fm_kernels_avx2_f64, fm_kernels_avx2_bf16;
 
 /* The builtins ask CPUID, and XGETBV whether the system saves the registers. */
 static int has_avx512(void)
@@ -23,27 +23,30 @@ static int has_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 #elif defined(__aarch64__)
-extern const fm_kernels fm_kernels_neon_f32, fm_kernels_neon_f64;
+extern const fm_kernels fm_kernels_neon_f32, fm_kernels_neon_f64, fm_kernels_neon_bf16;
 #endif
-extern const fm_kernels fm_kernels_generic_f32, fm_kernels_generic_f64;
+extern const fm_kernels fm_kernels_generic_f32, fm_kernels_generic_f64, fm_kernels_generic_bf16;
 
 static int has_always(void)
 {
     return 1;
 }
 
+#define ROW(isa, available) \
+    {{&fm_kernels_##isa##_f32, &fm_kernels_##isa##_f64, &fm_kernels_##isa##_bf16}, available}
+
 /* Best first. */
 static const struct {
-    const fm_kernels *sets[2]; /* by fm_dtype */
+    const fm_kernels *sets[3]; /* by fm_dtype */
     int (*available)(void);
 } isas[] = {
 #if defined(__x86_64__)
-    {{&fm_kernels_avx512_f32, &fm_kernels_avx512_f64}, has_avx512},
-    {{&fm_kernels_avx2_f32, &fm_kernels_avx2_f64}, has_avx2},
+    ROW(avx512, has_avx512),
+    ROW(avx2, has_avx2),
 #elif defined(__aarch64__)
-    {{&fm_kernels_neon_f32, &fm_kernels_neon_f64}, has_always},
+    ROW(neon, has_always),
 #endif
-    {{&fm_kernels_generic_f32, &fm_kernels_generic_f64}, has_always},
+    ROW(generic, has_always),
 };
 enum { N_ISAS = sizeof(isas) / sizeof(*isas) };
 

@@ -6,7 +6,7 @@
  * crosses this interface. The engine knows nothing of Python.
  *
  * Conventions
- *   - T is float or double, fixed per network (fm_config.dtype).
+ *   - T is float or double, fixed per network by fm_config.dtype.
  *   - Outputs come first among the arguments, then inputs, sizes, options.
  *   - Inputs are never written. Outputs must not overlap inputs.
  *   - A function returns an fm_status; everything but FM_OK leaves outputs
@@ -43,7 +43,9 @@ typedef enum {
 /* One sentence in plain English. Never NULL. */
 FM_API const char *fm_status_text(fm_status status);
 
-typedef enum { FM_FLOAT32 = 0, FM_FLOAT64 = 1 } fm_dtype;
+/* FM_BFLOAT16 is for networks only, not for data: T is float, but products take
+ * their operands (X, W, activations, deltas) rounded to bfloat16. */
+typedef enum { FM_FLOAT32 = 0, FM_FLOAT64 = 1, FM_BFLOAT16 = 2 } fm_dtype;
 
 /* ------------------------------------------------------------------ tables
  * Rows of activations.h, losses.h and optimizers.h; the index is the enum
@@ -135,7 +137,7 @@ FM_API fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, vo
 
 /* Forward pass without a network object. out: (X->n_rows, units[n_layers])
  * row-major of T. Scratch memory is one block of rows per thread. With
- * check_finite, returns FM_NOT_FINITE when X holds NaN or inf. */
+ * check_finite, returns FM_NOT_FINITE when X, as T, holds NaN or inf. */
 FM_API fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                             const int64_t *units, const void *const *W, const void *const *b,
                             const int *activations, const char *isa, int check_finite,

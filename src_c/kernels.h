@@ -1,7 +1,7 @@
 /* kernels.h - the seam between the network (net.c, predict.c) and SIMD code.
  *
- * A kernel set is one ISA at one element type T: a struct fm_kernels of plain
- * functions. The network decides what is computed, in which order, by which
+ * A kernel set is one ISA at one fm_dtype: a struct fm_kernels of plain
+ * functions on arrays of T (of float for FM_BFLOAT16). The network decides what is computed, in which order, by which
  * thread; the kernel set decides how weights, activations and deltas lie in
  * memory. It says how many bytes each part of a layer needs, and nothing above
  * this line ever looks inside one: a set may use another layout, hold several
@@ -89,8 +89,8 @@ typedef struct {
 
 typedef struct fm_kernels {
     const char *isa;
-    fm_dtype dtype;
-    size_t item; /* sizeof(T) */
+    fm_dtype dtype; /* of T */
+    size_t item;    /* sizeof(T) */
 
     /* Bytes of a part, SIZE_MAX if they overflow size_t, 0 if not needed. */
     size_t (*part_bytes)(int part, const fm_layer *layer);
@@ -101,7 +101,7 @@ typedef struct fm_kernels {
     void (*load)(const fm_layer *layer, int part, const void *W, const void *b);
     void (*store)(const fm_layer *layer, int part, void *W, void *b);
 
-    /* Whether rows r0..r1 of a dense batch hold neither NaN nor infinity. */
+    /* Whether rows r0..r1 of a dense batch, as T, hold neither NaN nor infinity. */
     int (*rows_finite)(const fm_batch *batch, int64_t r0, int64_t r1);
     /* Rows r0..r1 of a dense batch into the input layout. */
     void (*gather)(void *input, const fm_batch *batch, int64_t max_rows, int64_t r0, int64_t r1);

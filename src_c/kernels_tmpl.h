@@ -1,11 +1,19 @@
 /* kernels_tmpl.h - one kernel set: fills a struct fm_kernels for the ISA and
- * element type whose simd/ header was included before. isa/<isa>_f32.c and
- * isa/<isa>_f64.c include it once each.
+ * element type whose simd/ header was included before. isa/<isa>_f32.c,
+ * isa/<isa>_f64.c and isa/<isa>_bf16.c include it once each.
+ *
+ * With FM_BF16 the operands of all products are bfloat16 numbers that lie in
+ * floats: an emulation, slower than float32, for machines without instructions
+ * for them. A product of two such numbers is exact in float; sums are floats.
+ * Rounded are: X as it is gathered, activations after f, deltas after f', and
+ * W into a copy that the update refreshes. W, b, the solver's state, outputs and
+ * losses stay floats.
  *
  * Layouts of this family of sets (see gemm.h for panels):
  *   input, acts        panels over features, ld rows
  *   params, wide       W in panels over outputs, fan_in rows; then b, padded
  *   params, narrow     W^T in panels over features, fan_out rows; then b, padded
+ *   params, FM_BF16    and, in FM_PARAMS only, a rounded copy of W
  *   transposed         W^T in panels over features, fan_out rows (wide, not first)
  *   delta              panels over outputs, ld rows (narrow: none, FM_OUTPUT serves)
  *   output             Z^T (fan_out, ld) row-major
@@ -20,6 +28,37 @@
 #include "gemm.h"
 #include "losses.h"
 #include "optimizers.h"
+
+/* --------------------------------------------------------------- operands */
+
+#ifndef FM_BF16
+#define FM_BF16 0
+#endif
+
+/* What a product reads in place of x: x rounded to bfloat16, the nearest one and
+ * of two the even one. NaN stays. */
+FM_INLINE V v_operand(V x)
+{
+#if FM_BF16
+    const VU bits = (VU)x;
+    const VU rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
+    return v_select(v_eq(x, x), (V)rounded, x);
+#else
+    return x;
+#endif
+}
+
+/* x[0..n) in place. */
+FM_INLINE void fm_to_operands(T *x, int64_t n)
+{
+    int64_t i = 0;
+    if (!FM_BF16)
+        return;
+    for (; i + FM_LANES <= n; i += FM_LANES)
+        v_store(x + i, v_operand(v_load(x + i)));
+    if (i < n)
+        v_store_part(x + i, v_operand(v_load_part(x + i, (int)(n - i))), (int)(n - i));
+}
 
 /* ----------------------------------------------------------------- layouts */
 
@@ -59,6 +98,12 @@ FM_INLINE T *fm_bias(const fm_layer *l, int part)
     return l->part[part] ? fm_weights(l, part) + fm_weights_size(l) : NULL;
 }
 
+/* W as products read it, in the layout of FM_PARAMS. */
+FM_INLINE T *fm_operands(const fm_layer *l)
+{
+    return FM_BF16 ? fm_bias(l, FM_PARAMS) + fm_padded(l->fan_out) : fm_weights(l, FM_PARAMS);
+}
+
 /* a * b + c elements in bytes; SIZE_MAX on overflow. */
 static size_t fm_bytes(int64_t a, int64_t b, int64_t c)
 {
@@ -90,10 +135,15 @@ static size_t fm_part_bytes(int part, const fm_layer *l)
     case FM_ACTS: return l->is_output ? 0 : fm_panels_bytes(fm_ld(l->max_rows), l->fan_out);
     case FM_DELTA: return narrow ? 0 : fm_panels_bytes(fm_ld(l->max_rows), l->fan_out);
     case FM_OUTPUT: return l->is_output ? fm_bytes(fm_ld(l->max_rows), l->fan_out, 0) : 0;
-    default:
-        return narrow ? fm_bytes(fm_padded(l->fan_in), l->fan_out, fm_padded(l->fan_out))
-                      : fm_bytes(l->fan_in, fm_padded(l->fan_out), fm_padded(l->fan_out));
+    default: break;
     }
+    const int64_t rows = narrow ? fm_padded(l->fan_in) : l->fan_in;
+    const int64_t cols = narrow ? l->fan_out : fm_padded(l->fan_out);
+    const size_t bytes = fm_bytes(rows, cols, fm_padded(l->fan_out));
+    size_t both;
+    if (!FM_BF16 || part != FM_PARAMS || bytes == SIZE_MAX)
+        return bytes;
+    return __builtin_add_overflow(bytes, fm_bytes(rows, cols, 0), &both) ? SIZE_MAX : both;
 }
 
 static size_t fm_input_bytes(int64_t max_rows, int64_t n_features)
@@ -121,7 +171,7 @@ static void fm_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from
 static void fm_refresh_transposed(const fm_layer *l, int64_t j, int64_t f0, int64_t f1)
 {
     const int64_t N = l->fan_out, width = N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
-    const T *W = fm_weights(l, FM_PARAMS) + j * l->fan_in * FM_PANEL;
+    const T *W = fm_operands(l) + j * l->fan_in * FM_PANEL;
     T *WT = l->part[FM_TRANSPOSED];
     for (int64_t f = f0; f < f1; f += FM_PANEL) {
         const int64_t height = f1 - f < FM_PANEL ? f1 - f : FM_PANEL;
@@ -163,8 +213,18 @@ static void fm_refresh_squares(const fm_layer *l, int64_t f0, int64_t f1, int64_
     }
 }
 
+/* What follows from W changed in features f0..f1 of panel j (narrow: of all outputs). */
 static void fm_refresh(const fm_layer *l, int64_t j, int64_t f0, int64_t f1)
 {
+    if (FM_BF16) {
+        const int64_t N = l->fan_out;
+        const int64_t at = fm_is_narrow(l) ? f0 * N : (j * l->fan_in + f0) * FM_PANEL;
+        const int64_t n = fm_is_narrow(l) ? fm_padded(f1 - f0) * N : (f1 - f0) * FM_PANEL;
+        const T *W = fm_weights(l, FM_PARAMS) + at;
+        T *rounded = fm_operands(l) + at;
+        for (int64_t i = 0; i < n; i += FM_LANES)
+            v_store(rounded + i, v_operand(v_load(W + i)));
+    }
     if (l->part[FM_TRANSPOSED])
         fm_refresh_transposed(l, j, f0, f1);
     if (l->part[FM_SQUARES])
@@ -264,7 +324,8 @@ static int fm_rows_finite(const fm_batch *batch, int64_t r0, int64_t r1)
                 seen = v_fold_finite(seen, v_load((const T *)from + k));
         for (; k < K; k++) {
             const char *x = from + k * X->col_stride;
-            seen_one += 0 * (X->dtype == FM_FLOAT32 ? (double)*(const float *)x : *(const double *)x);
+            seen_one += 0 * (double)(X->dtype == FM_FLOAT32 ? (T) * (const float *)x
+                                                            : (T) * (const double *)x);
         }
     }
     return v_all_finite(seen) && seen_one == 0;
@@ -283,10 +344,12 @@ static void fm_gather(void *input, const fm_batch *batch, int64_t max_rows, int6
             const T *from = (const T *)((const char *)X->data + row * X->row_stride);
             for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL)
                 for (int v = 0; v < FM_PANEL; v += FM_LANES)
-                    v_store(to + v, v_load(from + k + v));
+                    v_store(to + v, v_operand(v_load(from + k + v)));
         } else {
-            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL)
+            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL) {
                 fm_read_row(to, X, row, k, FM_PANEL);
+                fm_to_operands(to, FM_PANEL);
+            }
         }
         if (k == K)
             continue;
@@ -303,6 +366,7 @@ static void fm_gather(void *input, const fm_batch *batch, int64_t max_rows, int6
             for (int64_t i = K - k; i < FM_PANEL; i++)
                 to[i] = 0;
         }
+        fm_to_operands(to, FM_PANEL);
     }
 }
 
@@ -315,7 +379,9 @@ FM_INLINE int64_t fm_index(const void *array, int bytes, int64_t i)
 
 FM_INLINE T fm_value(const fm_matrix *X, int64_t i)
 {
-    return X->dtype == FM_FLOAT32 ? (T)((const float *)X->data)[i] : (T)((const double *)X->data)[i];
+    const T x = X->dtype == FM_FLOAT32 ? (T)((const float *)X->data)[i]
+                                       : (T)((const double *)X->data)[i];
+    return FM_BF16 ? v_operand(v_set1(x))[0] : x;
 }
 
 /* A run of non-zeros of one row, converted. */
@@ -336,7 +402,8 @@ static int fm_read_chunk(fm_csr_chunk *chunk, const fm_matrix *X, int64_t i, int
 }
 
 /* z[0..width) += values of the chunk times rows of W, from column 0 of a panel:
- * row f at W + f * row_step. width is FM_PANEL or, at a row-major edge, less. */
+ * row f at W + f * row_step. width is FM_PANEL or, at a row-major edge, less.
+ * Row-major W has not been rounded, what has is not changed by rounding it again. */
 FM_INLINE void fm_add_chunk(T *z, const fm_csr_chunk *chunk, int n, const T *W,
                                    ptrdiff_t row_step, int64_t width)
 {
@@ -347,7 +414,7 @@ FM_INLINE void fm_add_chunk(T *z, const fm_csr_chunk *chunk, int n, const T *W,
             const T *w = W + chunk->feature[e] * row_step;
             V x = v_set1(chunk->value[e]);
             _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++)
-                acc[v] = v_fma(x, v_load(w + v * FM_LANES), acc[v]);
+                acc[v] = v_fma(x, v_operand(v_load(w + v * FM_LANES)), acc[v]);
         }
         _Pragma("GCC unroll 16") for (int v = 0; v < FM_NV; v++) v_store(z + v * FM_LANES, acc[v]);
         return;
@@ -357,19 +424,22 @@ FM_INLINE void fm_add_chunk(T *z, const fm_csr_chunk *chunk, int n, const T *W,
         V acc = v_load(z + i);
         for (int e = 0; e < n; e++)
             acc = v_fma(v_set1(chunk->value[e]),
-                        v_load_part(W + chunk->feature[e] * row_step + i, c), acc);
+                        v_operand(v_load_part(W + chunk->feature[e] * row_step + i, c)), acc);
         v_store(z + i, acc);
     }
 }
 
 static void fm_activate_rows(const fm_layer *l, int64_t r0, int64_t r1)
 {
-    if (l->activation == FM_ACT_identity || l->activation == FM_ACT_relu)
-        return; /* done in the epilogue */
-    T *A = l->part[FM_ACTS];
-    for (int64_t j = 0; j < fm_panels(l->fan_out); j++)
-        fm_activate(l->activation, A + (j * fm_ld(l->max_rows) + r0) * FM_PANEL,
-                    (r1 - r0) * FM_PANEL);
+    const int in_epilogue = l->activation == FM_ACT_identity || l->activation == FM_ACT_relu;
+    if (in_epilogue && !FM_BF16)
+        return;
+    for (int64_t j = 0; j < fm_panels(l->fan_out); j++) {
+        T *A = (T *)l->part[FM_ACTS] + (j * fm_ld(l->max_rows) + r0) * FM_PANEL;
+        if (!in_epilogue)
+            fm_activate(l->activation, A, (r1 - r0) * FM_PANEL);
+        fm_to_operands(A, (r1 - r0) * FM_PANEL);
+    }
 }
 
 FM_INLINE T fm_floor(const fm_layer *l)
@@ -382,7 +452,7 @@ static void fm_forward_csr(const fm_layer *l, const fm_batch *batch, int64_t r0,
     const fm_matrix *X = batch->X;
     const int64_t K = l->fan_in, N = l->fan_out, ld = fm_ld(l->max_rows);
     const int narrow = fm_is_narrow(l), raw = l->raw_W != NULL;
-    const T *W = raw ? l->raw_W : fm_weights(l, FM_PARAMS);
+    const T *W = raw ? l->raw_W : fm_operands(l);
     const T *bias = raw ? l->raw_b : fm_bias(l, FM_PARAMS);
     const V floor = v_set1(fm_floor(l));
     fm_csr_chunk chunk;
@@ -399,7 +469,8 @@ static void fm_forward_csr(const fm_layer *l, const fm_batch *batch, int64_t r0,
                     const int64_t f = chunk.feature[e];
                     const T *w = raw ? W + f * N : W + f / FM_PANEL * N * FM_PANEL + f % FM_PANEL;
                     for (int64_t k = 0; k < N; k++)
-                        z[k] = v_fma(v_set1(chunk.value[e]), v_set1(w[raw ? k : k * FM_PANEL]),
+                        z[k] = v_fma(v_set1(chunk.value[e]),
+                                     v_operand(v_set1(w[raw ? k : k * FM_PANEL])),
                                      v_set1(z[k]))[0];
                 }
             }
@@ -470,7 +541,7 @@ static void fm_fill_buckets(fm_buckets *buckets, const fm_batch *batch)
 static void fm_forward(const fm_layer *l, int64_t r0, int64_t r1)
 {
     const int64_t K = l->fan_in, ld = fm_ld(l->max_rows);
-    const T *W = fm_weights(l, FM_PARAMS), *bias = fm_bias(l, FM_PARAMS);
+    const T *W = fm_operands(l), *bias = fm_bias(l, FM_PARAMS);
     if (fm_is_narrow(l)) {
         fm_gemm_dot(l->part[FM_OUTPUT], ld, l->input, ld * FM_PANEL, W, K, l->fan_out, r0, r1, bias);
         return;
@@ -510,6 +581,8 @@ static void fm_loss(const fm_layer *l, double *row_loss, int loss, const fm_batc
     fm_finish_outputs(l, r0, r1);
     fm_rows_loss(loss, l->part[FM_OUTPUT], fm_ld(l->max_rows), l->fan_out, row_loss, l->activation,
                  batch, r0, r1);
+    for (int64_t n = 0; n < l->fan_out && FM_BF16; n++)
+        fm_to_operands((T *)l->part[FM_OUTPUT] + n * fm_ld(l->max_rows) + r0, r1 - r0);
     if (!fm_is_narrow(l))
         fm_transpose_output(l, 1, r0, r1);
 }
@@ -532,12 +605,14 @@ static void fm_backward(const fm_layer *l, const fm_layer *below, int64_t r0, in
     T *D = below->part[FM_DELTA];
     fm_gemm_rows(D, a_panel, l->part[narrow ? FM_OUTPUT : FM_DELTA],
                  narrow ? FM_ACROSS : FM_ALONG_PANEL, narrow ? ld : a_panel,
-                 narrow ? fm_weights(l, FM_PARAMS) : l->part[FM_TRANSPOSED], l->fan_out, l->fan_in,
+                 narrow ? fm_operands(l) : l->part[FM_TRANSPOSED], l->fan_out, l->fan_in,
                  r0, r1, NULL, 0, mask);
     if (!mask && below->activation != FM_ACT_identity)
         for (int64_t j = 0; j < fm_panels(below->fan_out); j++)
             fm_activate_backward(below->activation, D + (j * ld + r0) * FM_PANEL,
                                  A + (j * ld + r0) * FM_PANEL, (r1 - r0) * FM_PANEL);
+    for (int64_t j = 0; j < fm_panels(below->fan_out) && FM_BF16; j++)
+        fm_to_operands(D + (j * ld + r0) * FM_PANEL, (r1 - r0) * FM_PANEL);
 }
 
 /* --------------------------------------------------- gradient and update */
@@ -697,7 +772,7 @@ FM_INLINE void fm_few_columns(const int rows, const int nv, T *z, const T *x, co
     for (int64_t k = 0; k < K; k++, W += N)
         _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
         {
-            V w = v_load(W + v * FM_LANES);
+            V w = v_operand(v_load(W + v * FM_LANES));
             _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
                 acc[i][v] = v_fma(v_set1(x[i * K + k]), w, acc[i][v]);
         }
@@ -723,7 +798,7 @@ FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T
     for (int i = 0; i < rows; i++)
         acc[i] = v_zero();
     for (int64_t k = 0; k < K; k++) {
-        V w = v_load_part(W + k * N + n, c);
+        V w = v_operand(v_load_part(W + k * N + n, c));
         for (int i = 0; i < rows; i++)
             acc[i] = v_fma(v_set1(x[i * K + k]), w, acc[i]);
     }
@@ -739,6 +814,10 @@ static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_ro
     for (int i = 0; i <= n_layers; i++)
         widest = units[i] > widest ? units[i] : widest;
     const T *from = x;
+    if (FM_BF16) { /* rounded into the room that the second layer writes to */
+        from = memcpy((T *)scratch + FM_FEW * widest, x, (size_t)(n_rows * units[0]) * sizeof(T));
+        fm_to_operands((T *)from, n_rows * units[0]);
+    }
     for (int i = 0; i < n_layers; i++) {
         const int64_t K = units[i], N = units[i + 1];
         T *to = i + 1 == n_layers ? out : (T *)scratch + i % 2 * FM_FEW * widest;
@@ -750,6 +829,8 @@ static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_ro
         }
         if (activations[i] != FM_ACT_softmax) {
             fm_activate(activations[i], to, n_rows * N);
+            if (i + 1 < n_layers)
+                fm_to_operands(to, n_rows * N);
             from = to;
             continue;
         }
@@ -764,6 +845,8 @@ static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_ro
 #define FM_JOIN(a, b, c) FM_JOIN_(a, b, c)
 #if FM_F64
 #define FM_SUFFIX _f64
+#elif FM_BF16
+#define FM_SUFFIX _bf16
 #else
 #define FM_SUFFIX _f32
 #endif

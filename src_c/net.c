@@ -38,7 +38,7 @@ struct fm_net {
 fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
                          const int *activations)
 {
-    if ((dtype != FM_FLOAT32 && dtype != FM_FLOAT64) || n_layers < 1)
+    if ((dtype != FM_FLOAT32 && dtype != FM_FLOAT64 && dtype != FM_BFLOAT16) || n_layers < 1)
         return FM_BAD_ARGUMENT;
     for (int l = 0; l <= n_layers; l++)
         if (units[l] < 1)

@@ -186,13 +186,17 @@ static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernel
     return FM_OK;
 }
 
-/* 0 times a finite number is 0, times any other NaN. */
-static int values_finite(const fm_matrix *X)
+/* Whether the non-zeros, as floats or doubles, are finite: 0 times a finite number
+ * is 0, times any other NaN. */
+static int values_finite(const fm_matrix *X, fm_dtype dtype)
 {
     double seen = 0;
     if (X->dtype == FM_FLOAT32)
         for (int64_t i = 0; i < X->nnz; i++)
             seen += 0 * (double)((const float *)X->data)[i];
+    else if (dtype == FM_FLOAT32)
+        for (int64_t i = 0; i < X->nnz; i++)
+            seen += 0 * (double)(float)((const double *)X->data)[i];
     else
         for (int64_t i = 0; i < X->nnz; i++)
             seen += 0 * ((const double *)X->data)[i];
@@ -217,7 +221,7 @@ fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers
         status = fm_check_csr(X, NULL, X->n_rows, 1, X->nnz);
         if (status != FM_OK)
             return status;
-        if (check_finite && !values_finite(X))
+        if (check_finite && !values_finite(X, k->dtype))
             return FM_NOT_FINITE;
     } else if (X->n_rows <= UNPACKED_ROWS) {
         return predict_unpacked(out, X, k, n_layers, units, W, b, activations, check_finite);

@@ -18,6 +18,10 @@ A network of dtype float32 differs from one of float64 in two ways only: what go
 rounded to float32, and the log losses clip with float32's epsilon. In between this module still
 works in float64, so it is the ideal that a float32 engine approximates.
 
+With bfloat16, the operands of all matrix products are rounded to the nearest bfloat16 number: X,
+the weights, the activations of hidden layers and the deltas (db is the sum of these deltas; X is
+rounded to float32 first). Nothing else is: weights, biases, state, outputs, losses stay float32.
+
 Formulas cite
 
     [GBC]  Goodfellow, Bengio, Courville: Deep Learning. MIT Press, 2016.
@@ -184,20 +188,37 @@ class Hyper(NamedTuple):
 # ------------------------------------------------------------------------- forward and backwards
 
 
-def forward(X, coefs, intercepts, activations):
-    """Return [A_0 = X, A_1, ..., A_{L+1}]."""
-    A = [X]
+def exact(x):
+    """Leave the operand of a product as it is."""
+    return x
+
+
+def to_bfloat16(x):
+    """Round to eight significant bits, to nearest, ties to even; from 2^128 on it is infinity.
+
+    Below 2^-126 bfloat16 has fewer bits, which is of no consequence here.
+    """
+    fraction, exponent = np.frexp(x)  # 1/2 <= |fraction| < 1; NaN and infinity pass through
+    rounded = np.ldexp(np.rint(fraction * 256), exponent - 8)
+    return np.where(np.abs(rounded) >= 2.0**128, np.copysign(np.inf, x), rounded)
+
+
+def forward(X, coefs, intercepts, activations, operand=exact):
+    """Return [A_0 = X, A_1, ..., A_{L+1}], all but the last as operands of products."""
+    A = [operand(X)]
     for W, b, name in zip(coefs, intercepts, activations, strict=True):
-        A.append(ACTIVATION_TABLE[name].f(A[-1] @ W + b))
+        A.append(ACTIVATION_TABLE[name].f(A[-1] @ operand(W) + b))
+        if len(A) <= len(coefs):
+            A[-1] = operand(A[-1])
     return A
 
 
-def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps):
+def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=exact):
     """Return J and its gradients dW, db [GBC, algorithms 6.3 and 6.4].
 
     X (n, p), Y (n, q) and the sample weights w (n,) are float64.
     """
-    A = forward(X, coefs, intercepts, activations)
+    A = forward(X, coefs, intercepts, activations, operand)
     s = w.sum()
     J = (w * LOSS_TABLE[loss].f(Y, A[-1], eps)).sum() / s
     J += 0.5 * alpha * sum((W**2).sum() for W in coefs) / s
@@ -209,14 +230,15 @@ def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps):
         delta = A[-1] - Y
     else:
         delta = ACTIVATION_TABLE[activations[-1]].back(A[-1], LOSS_TABLE[loss].grad(Y, A[-1], eps))
-    delta = delta * w[:, np.newaxis]
+    delta = operand(delta * w[:, np.newaxis])
 
     dW, db = [None] * len(coefs), [None] * len(coefs)
     for i in reversed(range(len(coefs))):
         dW[i] = (A[i].T @ delta + alpha * coefs[i]) / s
         db[i] = delta.sum(axis=0) / s
         if i > 0:
-            delta = ACTIVATION_TABLE[activations[i - 1]].back(A[i], delta @ coefs[i].T)
+            dA = delta @ operand(coefs[i]).T
+            delta = operand(ACTIVATION_TABLE[activations[i - 1]].back(A[i], dA))
     return J, dW, db
 
 
@@ -252,6 +274,7 @@ class Net:
         dtype,
         activations,
         loss,
+        bfloat16=False,
         solver=None,
         alpha=0.0,
         momentum=0.9,
@@ -270,6 +293,7 @@ class Net:
         _require(solver is None or solver in SOLVERS, f"unknown solver: {solver!r}")
         _require(max_rows >= 1 and max_nnz >= 0, "max_rows or max_nnz is out of range")
         self.isa, self.dtype = _check_isa(isa), _check_dtype(np.dtype(dtype))
+        self._operand = _check_bfloat16(bfloat16, self.dtype)
         self.step = 0
         self._units, self._activations, self._loss, self._solver = units, activations, loss, solver
         self._alpha = float(alpha)
@@ -369,6 +393,7 @@ class Net:
                 self._loss,
                 self._alpha,
                 np.finfo(self.dtype).eps,
+                self._operand,
             )
         return J, dW + db
 
@@ -402,27 +427,38 @@ class Net:
         return y.astype(np.float64)
 
 
-def predict(X, coefs, intercepts, activations, *, n_threads=0, check_finite=False, isa=None):
+def predict(
+    X,
+    coefs,
+    intercepts,
+    activations,
+    *,
+    bfloat16=False,
+    n_threads=0,
+    check_finite=False,
+    isa=None,
+):
     """Return the last layer's activations for every row of X, in the dtype of coefs.
 
-    With check_finite, None if X holds a NaN or an infinity.
+    With check_finite, None if X in this dtype holds a NaN or an infinity.
     """
     activations = list(activations)
     _check_isa(isa)
     _require(len(coefs) >= 1 and all(W.ndim == 2 for W in coefs), "coefs must be matrices")
     _check_activations(activations, len(coefs))
     dtype = _check_dtype(coefs[0].dtype)
+    operand = _check_bfloat16(bfloat16, dtype)
     units = [coefs[0].shape[0], *(W.shape[1] for W in coefs)]
     _check_arrays("coefs", coefs, list(pairwise(units)), dtype)
     _check_arrays("intercepts", intercepts, [(n,) for n in units[1:]], dtype)
     n = _check_X(X, units[0])
-    if check_finite and not np.isfinite(X.data if hasattr(X, "indptr") else X).all():
-        return None
     X = dense_rows(X, np.arange(n), dtype)
+    if check_finite and not np.isfinite(X).all():
+        return None
     with np.errstate(all="ignore"):
         coefs = [W.astype(np.float64) for W in coefs]
         intercepts = [b.astype(np.float64) for b in intercepts]
-        return forward(X, coefs, intercepts, activations)[-1].astype(dtype)
+        return forward(X, coefs, intercepts, activations, operand)[-1].astype(dtype)
 
 
 def dense_rows(X, rows, dtype):
@@ -457,6 +493,12 @@ def _check_isa(isa):
 def _check_dtype(dtype):
     _require(dtype in (np.float32, np.float64), f"dtype must be float32 or float64, not {dtype}")
     return dtype
+
+
+def _check_bfloat16(bfloat16, dtype):
+    """Return what is done to the operands of products."""
+    _require(not bfloat16 or dtype == np.float32, "bfloat16 goes with float32")
+    return to_bfloat16 if bfloat16 else exact
 
 
 def _check_activations(activations, n_layers):
