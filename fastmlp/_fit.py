@@ -40,6 +40,33 @@ LBFGS_ROWS = 512
 
 # ------------------------------------------------------------------------------------ parameters
 
+# Dtype of the weights by the parameter precision; None: it follows from the data.
+PRECISIONS = {
+    "auto": None,
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    "bfloat16": np.dtype(np.float32),  # operands of products are rounded further
+}
+
+
+def asked_dtype(est: Any) -> np.dtype | None:
+    """Return the dtype that ``precision`` names for weights and results, None for "auto"."""
+    if est.precision not in PRECISIONS:
+        names = ", ".join(map(repr, PRECISIONS))
+        raise ValueError(f"precision must be one of {names}, got {est.precision!r}.")
+    return PRECISIONS[est.precision]
+
+
+def net_dtype(est: Any, *arrays: Any) -> np.dtype:
+    """Return the dtype to compute in: the one asked for, else the widest of the arrays'."""
+    dtype = asked_dtype(est)
+    return np.result_type(*(a.dtype for a in arrays)) if dtype is None else dtype
+
+
+def in_bfloat16(est: Any) -> bool:
+    """Whether products take their operands rounded to bfloat16."""
+    return est.precision == "bfloat16"
+
 
 def count(units: Sequence[int]) -> int:
     """Return how many weights and biases a network with these layers has."""
@@ -137,15 +164,17 @@ def _fan_out(est: Any, coefs: list[NDArray], intercepts: list[NDArray], i: int) 
     return max(votes, key=votes.count)
 
 
-def make_writable(arrays: Sequence[NDArray]) -> list[NDArray]:
+def make_writable(arrays: Sequence[NDArray], dtype: np.dtype | None = None) -> list[NDArray]:
     """Return a list, the given one if it is one, of arrays that C can write in place.
 
-    Those that are read-only, strided or of foreign byte order are replaced by copies.
+    Those that are read-only, strided, of foreign byte order or not of this dtype are replaced by
+    copies.
     """
     arrays = arrays if isinstance(arrays, list) else list(arrays)
     for i, a in enumerate(arrays):
-        if not (a.flags.carray and a.dtype.isnative):
-            arrays[i] = np.array(a, dtype=a.dtype.newbyteorder("="), order="C")
+        wanted = dtype or a.dtype.newbyteorder("=")
+        if not (a.flags.carray and a.dtype.isnative and a.dtype == wanted):
+            arrays[i] = np.array(a, dtype=wanted, order="C")
     return arrays
 
 
@@ -332,6 +361,7 @@ class Problem(NamedTuple):
         return {
             "units": self.units,
             "dtype": np.dtype(dtype),
+            "bfloat16": in_bfloat16(est),
             "activations": activations(est),
             "loss": self.targets.loss,
             "alpha": alpha,
@@ -386,11 +416,12 @@ class Stochastic:
             self._hold_out()
         self.batch_size = self._batch_size()
 
-        est.coefs_ = make_writable(est.coefs_)
-        est.intercepts_ = make_writable(est.intercepts_)
-        # The wider of both dtypes if X has another than the weights, as in NumPy's products. Then
-        # the weights go in and out of the net by way of a copy.
-        self.dtype = np.result_type(problem.X.dtype, *est.coefs_, *est.intercepts_)
+        asked = asked_dtype(est)
+        est.coefs_ = make_writable(est.coefs_, asked)
+        est.intercepts_ = make_writable(est.intercepts_, asked)
+        # The wider of both dtypes if X has another than the weights, as in NumPy's products, unless
+        # one was asked for. Then the weights go in and out of the net by way of a copy.
+        self.dtype = net_dtype(est, problem.X, *est.coefs_, *est.intercepts_)
         self.coefs, self.intercepts = est.coefs_, est.intercepts_
         if any(a.dtype != self.dtype for a in [*self.coefs, *self.intercepts]):
             flat = flatten(self.coefs, self.intercepts, self.dtype)
@@ -541,6 +572,7 @@ class Stochastic:
             self.coefs,
             self.intercepts,
             activations(est),
+            bfloat16=in_bfloat16(est),
             n_threads=self.problem.n_threads,
         )
         score = self.score(outputs)  # NaN after divergence: no comparison below holds then
@@ -559,9 +591,9 @@ class Stochastic:
 class LBFGS:
     """Fit by L-BFGS.
 
-    SciPy's optimizer works in float64, and so the fitted weights are float64. But it rounds the
-    points at which it asks for loss and gradient to the dtype of its starting point, so these are
-    computed in float32 if X and the initial weights are.
+    SciPy's optimizer works in float64, and so the fitted weights are float64 unless ``precision``
+    asks for another dtype. But it rounds the points at which it asks for loss and gradient to the
+    dtype of its starting point, so these are computed in float32 if X and the initial weights are.
     """
 
     def __init__(
@@ -572,7 +604,7 @@ class LBFGS:
     def run(self) -> None:
         """Minimise. Ctrl-C is passed on, as by scikit-learn, after the weights have been kept."""
         est, problem = self.est, self.problem
-        params = flatten(est.coefs_, est.intercepts_)
+        params = flatten(est.coefs_, est.intercepts_, asked_dtype(est))
         objective = _Objective(est, problem, params)
         options = {"maxfun": est.max_fun, "maxiter": est.max_iter, "gtol": est.tol}
         if _SCIPY < (1, 15):  # later ones print nothing
@@ -589,7 +621,8 @@ class LBFGS:
         self._store(result.x)
 
     def _store(self, params: NDArray) -> None:
-        est = self.est
+        est, dtype = self.est, asked_dtype(self.est)
+        params = params if dtype is None else params.astype(dtype, copy=False)
         est.coefs_, est.intercepts_ = views(params, self.problem.units)
 
 
@@ -604,7 +637,7 @@ class _Objective:
         self.params = params
         X, targets, sample_weight, _, self.n_threads = problem
         n_samples = X.shape[0]
-        self.dtype = np.result_type(X.dtype, params)
+        self.dtype = net_dtype(est, X, params)
         y = targets.coded(self.dtype)
         if sample_weight is not None:
             sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)

@@ -61,6 +61,12 @@ def _is_finite(a: NDArray) -> bool:
         return math.isfinite(a.sum()) or bool(np.isfinite(a).all())
 
 
+def _fits_float32(X: NDArray) -> bool:
+    """Whether no number of X is too large for float32."""
+    limit = np.finfo(np.float32).max
+    return X.dtype == _FLOAT32 or bool(-limit <= X.min() and X.max() <= limit)
+
+
 def _to_csr(X: Any) -> Any:
     """Turn the sparse matrices that validation lets pass (CSR, CSC) into CSR."""
     return X.tocsr() if issparse(X) else X
@@ -94,6 +100,7 @@ class _BaseMLP(BaseEstimator):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Integral, None],
+        "precision": [StrOptions(set(_fit.PRECISIONS))],
     }
 
     # Differences between the two in how y is validated: options for scikit-learn, and the kinds
@@ -143,6 +150,7 @@ class _BaseMLP(BaseEstimator):
 
     def _validate_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Return X and y as arrays (X may be a CSR matrix), features counted and named."""
+        to_float32 = _fit.asked_dtype(self) == _FLOAT32
         if (
             _is_plain(X)
             and type(y) is np.ndarray
@@ -152,6 +160,7 @@ class _BaseMLP(BaseEstimator):
             and (reset or self._knows_width(X))
             and _is_finite(X)
             and _is_finite(y)
+            and (not to_float32 or _fits_float32(X))
         ):
             if reset:
                 self.n_features_in_ = X.shape[1]
@@ -163,7 +172,7 @@ class _BaseMLP(BaseEstimator):
             y,
             accept_sparse=["csr", "csc"],
             multi_output=True,
-            dtype=(np.float64, np.float32),
+            dtype=np.float32 if to_float32 else (np.float64, np.float32),
             reset=reset,
             **self._y_options,
         )
@@ -180,8 +189,8 @@ class _BaseMLP(BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training data. float32 is computed in float32, anything else in float64. CSR matrices
-            stay sparse, other sparse formats become CSR.
+            Training data. float32 is computed in float32, anything else in float64, unless
+            `precision` says otherwise. CSR matrices stay sparse, other sparse formats become CSR.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, an indicator matrix of several labels per sample (dense or sparse), or
@@ -260,7 +269,7 @@ class _BaseMLP(BaseEstimator):
         if fresh:
             units = (X.shape[1], *hidden, targets.n_outputs)
             self.out_activation_ = targets.out_activation
-            _fit.initialize(self, units, X.dtype, rng)
+            _fit.initialize(self, units, _fit.net_dtype(self, X), rng)
         else:
             units = self._known_units(X.shape[1], len(hidden), targets.n_outputs)
         self.n_outputs_ = targets.n_outputs
@@ -291,34 +300,44 @@ class _BaseMLP(BaseEstimator):
     def _outputs(self, X: Any) -> NDArray:
         """Return the output layer's activations, of shape (n_samples, n_outputs).
 
-        Their dtype is that of NumPy's products of X and the weights.
+        Their dtype is the one that ``precision`` names, else that of NumPy's products of X and the
+        weights.
         """
         fitted = self.__dict__
         if "coefs_" not in fitted:
             check_is_fitted(self, "coefs_")
         n_threads = effective_n_threads(self.n_jobs)
         layers = _fit.activations(self)
+        asked, bfloat16 = _fit.asked_dtype(self), _fit.in_bfloat16(self)
         if _is_plain(X) and self._knows_width(X):
             coefs, intercepts = fitted["coefs_"], fitted["intercepts_"]
             try:
-                if X.dtype == _FLOAT32 or coefs[0].dtype == _FLOAT64:
+                dtype = coefs[0].dtype
+                if dtype == asked or (asked is None and (X.dtype == _FLOAT32 or dtype == _FLOAT64)):
                     outputs = _core.predict(
-                        X, coefs, intercepts, layers, n_threads=n_threads, check_finite=True
+                        X,
+                        coefs,
+                        intercepts,
+                        layers,
+                        bfloat16=bfloat16,
+                        n_threads=n_threads,
+                        check_finite=True,
                     )
                     if outputs is not None:
                         return outputs
             except (AttributeError, LookupError, TypeError, ValueError):
                 pass  # told below, and better
-        X = _to_csr(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        options = {"dtype": np.float32} if asked == _FLOAT32 else {}
+        X = _to_csr(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False, **options))
         coefs, intercepts = _fit.parameters(self, X.shape[1])
-        dtype = np.result_type(X.dtype, *coefs, *intercepts)
+        dtype = asked or np.result_type(X.dtype, *coefs, *intercepts)
         if dtype != _FLOAT32:
             dtype = _FLOAT64  # wider ones and integers
         if X.dtype != _FLOAT32:
             X = X.astype(dtype, copy=False)
         coefs = [np.require(W, dtype, "CA") for W in coefs]
         intercepts = [np.require(b, dtype, "CA") for b in intercepts]
-        return _core.predict(X, coefs, intercepts, layers, n_threads=n_threads)
+        return _core.predict(X, coefs, intercepts, layers, bfloat16=bfloat16, n_threads=n_threads)
 
     # ------------------------------------------------------------------- scikit-learn's hooks
 
@@ -457,6 +476,17 @@ class MLPClassifier(ClassifierMixin, _BaseMLP):
         inside the workers of joblib; -1 uses all of them, n that many. Small work runs on one
         thread in any case. Results do not depend on it.
 
+    precision : {'auto', 'float32', 'float64', 'bfloat16'}, default='auto'
+        Arithmetic of training and prediction, and with it the dtype of weights and results:
+
+        - 'auto', float32 for X of dtype float32, float64 for any other
+        - 'float32' or 'float64', for any X
+        - 'bfloat16', float32, except that products of matrices take their operands (X, weights,
+          activations, error signals) rounded to bfloat16, which has eight significant bits. Sums,
+          weights, intercepts, the state of the solver and losses are float32. Meant for large
+          networks on CPUs with instructions for such products; elsewhere results are nearly the
+          same, but slower than with 'float32'. 'lbfgs' may end early on so coarse a loss.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
@@ -484,9 +514,9 @@ class MLPClassifier(ClassifierMixin, _BaseMLP):
         Number of samples that the solver has trained on, counted once per epoch.
 
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of each layer, in the dtype of X ('lbfgs': float64). They may be changed or replaced
-        before `partial_fit`, a warm start or a prediction by float32 or float64 arrays of the same
-        shapes.
+        Weights of each layer, in the dtype of X ('lbfgs': float64), or as `precision` says. They
+        may be changed or replaced before `partial_fit`, a warm start or a prediction by float32 or
+        float64 arrays of the same shapes.
 
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer, likewise.
@@ -590,6 +620,7 @@ class MLPClassifier(ClassifierMixin, _BaseMLP):
         n_iter_no_change: int | float = 10,
         max_fun: int = 15000,
         n_jobs: int | None = None,
+        precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -615,6 +646,7 @@ class MLPClassifier(ClassifierMixin, _BaseMLP):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
         self.n_jobs = n_jobs
+        self.precision = precision
 
     def _encode(self, y: Any, incremental: bool) -> Labels:
         """Turn labels into positions in ``classes_``, which a fit from scratch finds in y."""
@@ -858,6 +890,17 @@ class MLPRegressor(RegressorMixin, _BaseMLP):
         inside the workers of joblib; -1 uses all of them, n that many. Small work runs on one
         thread in any case. Results do not depend on it.
 
+    precision : {'auto', 'float32', 'float64', 'bfloat16'}, default='auto'
+        Arithmetic of training and prediction, and with it the dtype of weights and results:
+
+        - 'auto', float32 for X of dtype float32, float64 for any other
+        - 'float32' or 'float64', for any X
+        - 'bfloat16', float32, except that products of matrices take their operands (X, weights,
+          activations, error signals) rounded to bfloat16, which has eight significant bits. Sums,
+          weights, intercepts, the state of the solver and losses are float32. Meant for large
+          networks on CPUs with instructions for such products; elsewhere results are nearly the
+          same, but slower than with 'float32'. 'lbfgs' may end early on so coarse a loss.
+
     Attributes
     ----------
     loss_ : float
@@ -882,9 +925,9 @@ class MLPRegressor(RegressorMixin, _BaseMLP):
         Number of samples that the solver has trained on, counted once per epoch.
 
     coefs_ : list of ndarray of shape (fan_in, fan_out)
-        Weights of each layer, in the dtype of X ('lbfgs': float64). They may be changed or replaced
-        before `partial_fit`, a warm start or a prediction by float32 or float64 arrays of the same
-        shapes.
+        Weights of each layer, in the dtype of X ('lbfgs': float64), or as `precision` says. They
+        may be changed or replaced before `partial_fit`, a warm start or a prediction by float32 or
+        float64 arrays of the same shapes.
 
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer, likewise.
@@ -987,6 +1030,7 @@ class MLPRegressor(RegressorMixin, _BaseMLP):
         n_iter_no_change: int | float = 10,
         max_fun: int = 15000,
         n_jobs: int | None = None,
+        precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -1013,6 +1057,7 @@ class MLPRegressor(RegressorMixin, _BaseMLP):
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
         self.n_jobs = n_jobs
+        self.precision = precision
 
     def _encode(self, y: Any, incremental: bool) -> Values:
         return Values(y, self.loss)

@@ -88,14 +88,15 @@ def check_same(action, words=True):
 
 
 @pytest.mark.parametrize("name", BOTH)
-def test_constructor_is_scikit_learns_and_n_jobs(name):
+def test_constructor_is_scikit_learns_and_more(name):
     ours = list(inspect.signature(getattr(fastmlp, name)).parameters.values())
     theirs = list(inspect.signature(getattr(original, name)).parameters.values())
     assert [(p.name, p.kind, p.default) for p in ours[: len(theirs)]] == [
         (p.name, p.kind, p.default) for p in theirs
     ]
     assert [(p.name, p.kind, p.default) for p in ours[len(theirs) :]] == [
-        ("n_jobs", inspect.Parameter.KEYWORD_ONLY, None)
+        ("n_jobs", inspect.Parameter.KEYWORD_ONLY, None),
+        ("precision", inspect.Parameter.KEYWORD_ONLY, "auto"),
     ]
     assert all(p.annotation is not p.empty for p in ours)
     assert getattr(fastmlp, name)().get_params().keys() == {p.name for p in ours}
