@@ -616,6 +616,23 @@ def test_one_call_is_many_steps(sparse, solver, dtype, isa):
     assert_same_bits(pieces, whole)
 
 
+WIDE = [([300, 200, 150, 12], 40), ([150, 260, 1], 33), ([20, 129, 257, 40], 30), ([700, 9], 25)]
+
+
+@pytest.mark.parametrize("shape", WIDE, ids=shape_id)
+@pytest.mark.parametrize("density", [None, 0.1])
+def test_several_steps_of_wide_layers(density, shape, dtype, isa):
+    """Each step sees all of what the one before has changed, in every copy that is kept of it."""
+    p = problems.make(*shape, dtype, loss="squared_error", density=density, alpha=1.0)
+    for solver, options in (
+        ("sgd", {"learning_rate": 0.003}),
+        ("adam", {"learning_rate": 0.003, "epsilon": 1e-2}),
+    ):
+        actual = problems.train(_core, p, solver, batch_size=9, epochs=2, isa=isa, **options)
+        expected = problems.train(reference, p, solver, batch_size=9, epochs=2, **options)
+        assert_matches(actual, expected, p, factor=4)
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 51, 1000])
 def test_batch_sizes(batch_size, dtype, isa):
     p = some_problem(dtype, False)
