@@ -161,9 +161,10 @@ def cases():
     for task, solver, activation, form in itertools.product(
         SIX, SOLVER, ACTIVATIONS, ["float64", "float32"]
     ):
-        yield Case(
-            f"{solver}-{activation}", task, SOLVER[solver] | {"activation": activation}, form
-        )
+        params = SOLVER[solver] | {"activation": activation}
+        if solver == "lbfgs" and form == "float32":
+            params["max_iter"] = 6  # soon it ends where rounding hides all progress
+        yield Case(f"{solver}-{activation}", task, params, form)
 
     for task, schedule, momentum, nesterov in itertools.product(
         MIXED, ["constant", "invscaling", "adaptive"], [0, 0.5, 0.9, 1.0], [True, False]

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ import scipy.sparse as sp
 import sklearn.neural_network as original
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, _fit
+from fastmlp import MLPClassifier, MLPRegressor, _core, _fit
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -320,18 +319,33 @@ def test_interrupted_at_the_same_place(solver, early_stopping, at):
     both(procedure)
 
 
-@contextlib.contextmanager
-def ctrl_c(after):
-    """Send this process a SIGINT, which arrives in the main thread."""
+@pytest.fixture
+def ctrl_c_after(monkeypatch):
+    """Sends SIGINT while C is at work for the n-th time, and tells what C was given."""
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        signal.signal(signal.SIGINT, handler)
+    calls, engine = [], _core.Net
+
+    def install(n):
+        class Net(engine):
+            def call(self, method, *args):
+                calls.append(args)
+                result = method(self, *args)
+                if len(calls) == n:
+                    # Now, as Python sees a signal when the main thread is back from C.
+                    os.kill(os.getpid(), signal.SIGINT)
+                return result
+
+            def train(self, *args):
+                return self.call(engine.train, *args)
+
+            def loss_grad(self, *args):
+                return self.call(engine.loss_grad, *args)
+
+        monkeypatch.setattr(_core, "Net", Net)
+        return calls
+
+    yield install
+    signal.signal(signal.SIGINT, handler)
 
 
 ENDLESS = {"max_iter": 10**9, "tol": 0.0, "n_iter_no_change": np.inf, "random_state": 0}
@@ -339,36 +353,49 @@ ENDLESS = {"max_iter": 10**9, "tol": 0.0, "n_iter_no_change": np.inf, "random_st
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_ctrl_c_between_epochs(solver, early_stopping):
+def test_ctrl_c_between_epochs(solver, early_stopping, ctrl_c_after, monkeypatch):
+    ctrl_c_after(20)
     estimator = MLPClassifier(solver=solver, early_stopping=early_stopping, **ENDLESS)
-    with ctrl_c(0.3), pytest.warns(UserWarning, match="interrupted by user"):
+    with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$"):
         estimator.fit(X, y)
-    assert estimator.n_iter_ == len(estimator.loss_curve_) > 0
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 19
     assert estimator.score(X, y) > 0.3
+    monkeypatch.undo()
     estimator.set_params(early_stopping=False).partial_fit(X, y)
     pickle.loads(pickle.dumps(estimator)).predict(X)
 
 
-def test_ctrl_c_within_an_epoch():
-    """Which would take minutes."""
+def test_ctrl_c_within_an_epoch(ctrl_c_after):
+    """A long epoch is handed to C in runs, and the batches so far have counted."""
+    runs = ctrl_c_after(3)
     data = np.broadcast_to(X[0], (10**6, 5))
     target = np.zeros(len(data))
-    estimator = MLPRegressor(hidden_layer_sizes=(500, 500), batch_size=20, **ENDLESS)
-    with ctrl_c(0.5), pytest.warns(UserWarning, match="interrupted by user"):
+    estimator = MLPRegressor(hidden_layer_sizes=(500, 100), batch_size=20, **ENDLESS)
+    with pytest.warns(UserWarning, match="interrupted by user"):
         estimator.fit(data, target)
     assert estimator.n_iter_ == 0
     assert estimator.loss_curve_ == []
-    assert estimator._optimizer.t > 0
+    assert len(runs) == 3
+    for _, _, _, order, batch_size, *_ in runs:
+        assert len(order) % batch_size == 0
+        assert 5e7 < len(order) * 6 * 500 * 100 < 5e8  # operations, fewer than make 0.2 s
+    assert estimator._optimizer.t * 20 == 3 * len(order)
     assert np.isfinite(estimator.predict(X)).all()
 
 
-def test_ctrl_c_during_lbfgs():
-    """Is passed on, as by scikit-learn, and leaves usable weights. One evaluation takes minutes."""
-    data = np.repeat(X, 20_000, axis=0)
-    estimator = MLPRegressor(hidden_layer_sizes=(500, 500), solver="lbfgs", **ENDLESS)
-    with ctrl_c(0.5), pytest.raises(KeyboardInterrupt):
+def test_ctrl_c_during_lbfgs(ctrl_c_after):
+    """Is passed on, as by scikit-learn, and leaves usable weights. Loss and gradient of many
+    samples are taken in pieces."""
+    pieces = ctrl_c_after(3)
+    data = np.repeat(X, 200, axis=0)
+    estimator = MLPRegressor(hidden_layer_sizes=(1000, 300), solver="lbfgs", **ENDLESS)
+    with pytest.raises(KeyboardInterrupt):
         estimator.fit(data, data[:, 0])
+    assert len(pieces) == 3
+    for _, _, part, *_ in pieces:
+        assert 1e9 < len(part) * 6 * 1000 * 300 < 8e9
     assert np.isfinite(estimator.predict(X)).all()
+    assert estimator.coefs_[0].shape == (5, 1000)
 
 
 def test_ctrl_c_during_validation_changes_nothing(monkeypatch):
