@@ -329,7 +329,7 @@ PEERS = {
         _sklearn("scikit-learn f64", "float64"),
         Peer("torch f32", Torch, ("torch",), "float32", {}),
         Peer("torch compile", Torch, ("torch",), "float32", {"compiled": True}, in_quick=False),
-        Peer("torch bf16", Torch, ("torch",), "float32", {"bfloat16": True}),
+        Peer("torch bf16", Torch, ("torch",), "float32", {"bfloat16": True}, in_quick=False),
         Peer("jax f32", Jax, ("jax", "jaxlib"), "float32", {}),
         Peer("onnxruntime", OnnxRuntime, ("onnxruntime", "onnx"), "float32", {}, False, True),
     )

@@ -24,7 +24,7 @@ def run(workers, shapes, rounds):
                 rounds,
                 1e-6,
                 prepare=lambda worker, n=n_rows: worker.call("prepare_predict", n_rows=n),
-                run=lambda worker: worker.call("predict", min_seconds=0.2),
+                run=lambda worker: worker.call("predict", min_seconds=0.1),
                 n_rows=n_rows,
             )
     return rows

@@ -15,20 +15,25 @@ from .worker import PeerError, Worker
 PAUSE = 0.05  # seconds; lets the spinning threads of the peer before fall asleep
 
 
-def interleave(runs, rounds, unit=1.0):
+def interleave(runs, rounds, unit=1.0, say=print):
     """{name: callable} -> {name: summary of their seconds in the given unit, and their answer}.
 
     A callable returns a dict with "seconds", "others" (the CPU share of foreign processes, of
     which the mean is kept) and anything else. Every round runs each once, in an order drawn anew,
-    so that a slow minute of the machine hits all of them alike.
+    so that a slow minute of the machine hits all of them alike. One that raises PeerError is left
+    out with all its rounds, and said so: a median of fewer rounds would not be comparable.
     """
-    answers, order = {name: [] for name in runs}, list(runs)
-    rng = random.Random(0)
+    answers, rng = {name: [] for name in runs}, random.Random(0)
     for _ in range(rounds):
+        order = list(answers)
         rng.shuffle(order)
         for name in order:
             time.sleep(PAUSE)
-            answers[name].append(runs[name]())
+            try:
+                answers[name].append(runs[name]())
+            except PeerError as error:
+                say(f"  {name} left out: {error}")
+                del answers[name]
     return {
         name: summary([a["seconds"] for a in given], unit)
         | {"others": round(statistics.fmean(a["others"] for a in given), 3)}
@@ -65,7 +70,8 @@ class Workers(ExitStack):
             else:
                 runs[name] = partial(run, worker)
         head = {"shape": shape.name, "data": source, **where, "threads": self.threads}
-        rows = [head | {"peer": name} | r for name, r in interleave(runs, rounds, unit).items()]
+        results = interleave(runs, rounds, unit, self.say)
+        rows = [head | {"peer": name} | result for name, result in results.items()]
         for row in rows:
             self.say(f"  {row['peer']:18s} {row['median']:12.1f}")
         return rows

@@ -11,7 +11,7 @@ import pytest
 # Last, so that an installed fastmlp is not hidden by the one beside bench/.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from bench import record, report
+from bench import record, report, rounds, worker
 from bench.shapes import SHAPES, load
 
 
@@ -152,6 +152,24 @@ def test_data_has_the_shape_of_the_network(name, monkeypatch):
 def test_flops_of_a_step():
     # 200 rows, 20-100-1: forward, weight gradients; delta for the last layer only
     assert SHAPES["tab"].flops() == 2 * 200 * (2 * 20 * 100 + 3 * 100 * 1)
+
+
+def test_a_peer_that_dies_costs_its_own_rows_only(monkeypatch):
+    monkeypatch.setattr(rounds, "PAUSE", 0.0)
+    left = iter([1.0])  # one round, then the process is gone
+
+    def dies():
+        try:
+            return {"seconds": next(left), "others": 0.0}
+        except StopIteration:
+            raise worker.PeerError("the process ended") from None
+
+    seconds = iter([3.0, 1.0, 2.0])
+    runs = {"lives": lambda: {"seconds": next(seconds), "others": 0.0}, "dies": dies}
+    lines = []
+    results = rounds.interleave(runs, 3, say=lines.append)
+    assert results == {"lives": {"median": 2.0, "q1": 1.5, "q3": 2.5, "rounds": 3, "others": 0.0}}
+    assert lines == ["  dies left out: the process ended"]
 
 
 @pytest.mark.slow
