@@ -160,7 +160,10 @@ def test_trajectory_of_every_loss(sparse, run, loss, dtype, isa):
 )
 def test_trajectory_of_common_shapes(units, n, batch_size, run, dtype, isa):
     p = problems.make(units, n, dtype, hidden="relu", loss="log_loss", labels=True, alpha=1e-4)
-    assert_follows(p, run, isa, epochs=30, batch_size=batch_size)
+    # In float32 the sign of some relu's input will in the end be another than the reference's;
+    # from there on the two ways part.
+    epochs = 30 if dtype == np.float64 else 10
+    assert_follows(p, run, isa, epochs=epochs, batch_size=batch_size)
 
 
 @pytest.mark.parametrize("solver", _core.SOLVERS)
