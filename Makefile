@@ -67,21 +67,25 @@ test-all: $(VENV)/.built ## run all tests
 demo: $(VENV)/.built ## train fastmlp and scikit-learn side by side: a table and a picture
 	$(BIN)/python examples/digits.py
 
-# The C tests, then the kernel tests from Python on an instrumented build beside the usual one.
-# Python itself is not instrumented, so the sanitizer's runtime has to be loaded before it; so has
-# the C++ library, whose exceptions (in SciPy) the runtime wants to intercept.
+# The C tests, then the tests of the binding on an instrumented build beside the usual one. Python
+# itself is not instrumented, so the sanitizers' runtime has to be loaded before it; so has the C++
+# library, whose exceptions (in SciPy) the runtime wants to intercept. Allocations that must fail
+# have to return NULL, freed memory is set aside for a while but not so long that tests of memory
+# see a leak, and pytest must leave standard error to the sanitizer's last words.
 SANITIZE_CC ?= gcc
-SANITIZE_LIBRARIES = $(shell for lib in libasan.so libubsan.so libstdc++.so; do \
-  $(SANITIZE_CC) -print-file-name=$$lib; done)
-SANITIZE_TESTS ?= tests/test_core.py
+SANITIZE_TESTS ?= $(addprefix tests/test_,core.py memory.py bits.py kernels.py)
+PRELOAD = $(foreach lib,asan ubsan stdc++,$(shell $(SANITIZE_CC) -print-file-name=lib$(lib).so))
 sanitize: export FASTMLP_SANITIZE = address,undefined
-sanitize: $(VENV)/.packages ## C tests and kernel tests under address, undefined and thread sanitizers
+sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined, thread sanitizers
 	$(MAKE) -C tests/c sanitize
 	CC=$(SANITIZE_CC) $(BIN)/python setup.py -q build \
 	  --build-temp build/sanitize/temp --build-lib build/sanitize/lib
-	PYTHONPATH=build/sanitize/lib LD_PRELOAD="$(SANITIZE_LIBRARIES)" PYTHONMALLOC=malloc \
-	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
-	  $(BIN)/pytest -q -m "not slow" -p no:cacheprovider $(SANITIZE_TESTS) $(ARGS)
+	PYTHONPATH=$(CURDIR)/build/sanitize/lib PYTHONSAFEPATH=1 PYTHONMALLOC=malloc \
+	  LD_PRELOAD="$(PRELOAD)" \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=32 \
+	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
+	  $(BIN)/python -m pytest -q -m "not slow" --capture=sys -p no:cacheprovider \
+	  $(SANITIZE_TESTS) $(ARGS)
 
 lint: $(VENV)/.lint ## check style and spelling of Python and C
 	$(BIN)/ruff check .
