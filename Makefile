@@ -109,7 +109,7 @@ bench-quick: ## a few minutes' worth of it
 	$(PEER_VENV)/bin/python -m bench --quick $(ARGS)
 
 docs: $(VENV)/.built $(VENV)/.docs ## write the API reference to build/docs
-	$(BIN)/pdoc --docformat numpy -o build/docs fastmlp
+	$(BIN)/pdoc --no-show-source --docformat numpy -o build/docs fastmlp
 
 wheel: $(VENV)/.packages ## build the source package and a release wheel into dist/
 	FASTMLP_DEV=0 $(BIN)/python -m build --no-isolation
