@@ -1,4 +1,4 @@
-/* test_threads.c - the pool of threads.c, from outside and inside.
+/* test_threads.c - threads.c and cpus.c, from outside and inside.
  *
  * The sources are included, so that their private parts can be reached and
  * thread creation and allocation made to fail.
@@ -33,14 +33,9 @@ static int limited_memalign(void **out, size_t alignment, size_t size)
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#if defined(__SANITIZE_THREAD__)
+#ifdef THREAD_SANITIZER
 #define SLOW 20
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define SLOW 20
-#endif
-#endif
-#ifndef SLOW
+#else
 #define SLOW 1
 #endif
 
@@ -94,12 +89,12 @@ static void barriers(void)
     CHECK(run_exchange(-1, 3, -1) == 1);
     CHECK(run_exchange(0, 3, -1) == 1);
     for (int size = 1; size <= 8; size++)
-        CHECK(run_exchange(size, 2000 / SLOW, -1) == size);
+        CHECK(run_exchange(size, 400 / SLOW, -1) == size);
 }
 
 static void regions_of_every_size(void)
 {
-    for (int i = 0; i < 5000 / SLOW; i++)
+    for (int i = 0; i < 2000 / SLOW; i++)
         CHECK(run_exchange(1 + i * 5 % 8, i % 3, -1) == 1 + i * 5 % 8);
 }
 
@@ -164,7 +159,7 @@ static atomic_int stop, solo_runs, team_runs;
 static void *caller(void *arg)
 {
     while (!atomic_load(&stop))
-        atomic_fetch_add(run_exchange(*(int *)arg, 20, -1) == 1 ? &solo_runs : &team_runs, 1);
+        atomic_fetch_add(run_exchange(*(int *)arg, 5, -1) == 1 ? &solo_runs : &team_runs, 1);
     return NULL;
 }
 
@@ -175,7 +170,7 @@ static void several_callers(void)
     atomic_store(&stop, 0);
     for (int i = 0; i < 4; i++)
         CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
-    while (atomic_load(&solo_runs) < 100 || atomic_load(&team_runs) < 100)
+    while (atomic_load(&solo_runs) < 50 || atomic_load(&team_runs) < 50)
         sleep_us(1000);
     atomic_store(&stop, 1);
     for (int i = 0; i < 4; i++)
@@ -247,7 +242,7 @@ static void fork_while_busy(void)
     atomic_store(&stop, 0);
     for (int i = 0; i < 2; i++)
         CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
-    for (int i = 0; i < 200 / SLOW; i++) {
+    for (int i = 0; i < 100 / SLOW; i++) {
         sleep_us(i * 37 % 500);
         pid_t child = fork();
         if (child == 0) {

@@ -1,0 +1,1040 @@
+/* test_engine.c - everything of fastmlp.h, called as a C program calls it.
+ *
+ * Its purpose is to be run under sanitizers: all arrays are allocations of their
+ * own and exactly as long as the header says, threads really run, allocations
+ * fail one after the other. Whether the numbers are right is checked against a
+ * plain loop here, and thoroughly elsewhere, in Python.
+ */
+#include "../../src_c/fastmlp.h"
+
+#include "check.h"
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+enum { MAX_LAYERS = 4 };
+
+/* ------------------------------------------------------- failing allocation
+ * The linker sends the engine's calls here (--wrap, see the Makefile). */
+static long fail_in = -1; /* this many calls from now; -1: never */
+static int has_failed;
+
+static int fails(void)
+{
+    if (fail_in < 0 || fail_in-- > 0)
+        return 0;
+    has_failed = 1;
+    return 1;
+}
+
+#ifdef WRAPPED
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+int __real_posix_memalign(void **out, size_t alignment, size_t size);
+
+void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
+
+void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
+
+int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    return fails() ? 12 : __real_posix_memalign(out, alignment, size);
+}
+#endif
+
+static void *allocate(size_t bytes)
+{
+    void *memory = malloc(bytes ? bytes : 1);
+    CHECK(memory);
+    return memory;
+}
+
+/* ------------------------------------------------------------------- numbers */
+
+static uint64_t random_state;
+
+static double random_number(void) /* in [-1, 1), exact as a float */
+{
+    uint64_t z = random_state += 0x9E3779B97F4A7C15u; /* splitmix64, Steele et al. 2014 */
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return (double)((z ^ (z >> 31)) >> 40) * 0x1p-23 - 1;
+}
+
+static size_t item(fm_dtype dtype) { return dtype == FM_FLOAT32 ? 4 : 8; }
+
+static double get(const void *array, fm_dtype dtype, int64_t i)
+{
+    return dtype == FM_FLOAT32 ? ((const float *)array)[i] : ((const double *)array)[i];
+}
+
+static void set(void *array, fm_dtype dtype, int64_t i, double x)
+{
+    if (dtype == FM_FLOAT32)
+        ((float *)array)[i] = (float)x;
+    else
+        ((double *)array)[i] = x;
+}
+
+static int is_close(double a, double b, fm_dtype dtype)
+{
+    const double tolerance = dtype == FM_FLOAT32 ? 2e-4 : 1e-9;
+    return fabs(a - b) <= tolerance * (1 + fabs(b));
+}
+
+/* --------------------------------------------------------------------- nets */
+
+typedef struct {
+    const char *isa;
+    fm_dtype dtype;
+    int n_layers;
+    int64_t units[MAX_LAYERS + 1];
+    int activations[MAX_LAYERS];
+    int loss;
+} shape;
+
+typedef struct {
+    void *W[MAX_LAYERS], *b[MAX_LAYERS];
+} params;
+
+static const void *const *in(void *const *pointers) { return (const void *const *)pointers; }
+
+static params new_params(const shape *s, double scale)
+{
+    params p = {{0}, {0}};
+    for (int l = 0; l < s->n_layers; l++) {
+        const int64_t n = s->units[l] * s->units[l + 1];
+        const double width = scale / sqrt((double)s->units[l]);
+        p.W[l] = allocate((size_t)n * item(s->dtype));
+        p.b[l] = allocate((size_t)s->units[l + 1] * item(s->dtype));
+        for (int64_t i = 0; i < n; i++)
+            set(p.W[l], s->dtype, i, width * random_number());
+        for (int64_t i = 0; i < s->units[l + 1]; i++)
+            set(p.b[l], s->dtype, i, width * random_number());
+    }
+    return p;
+}
+
+static void free_params(params *p)
+{
+    for (int l = 0; l < MAX_LAYERS; l++) {
+        free(p->W[l]);
+        free(p->b[l]);
+    }
+}
+
+static int same_params(const shape *s, const params *p, const params *q)
+{
+    for (int l = 0; l < s->n_layers; l++) {
+        const size_t n = (size_t)s->units[l + 1] * item(s->dtype);
+        if (memcmp(p->W[l], q->W[l], (size_t)s->units[l] * n) || memcmp(p->b[l], q->b[l], n))
+            return 0;
+    }
+    return 1;
+}
+
+static int find(const char *(*name_at)(int), const char *name)
+{
+    for (int i = 0; name_at(i); i++)
+        if (!strcmp(name_at(i), name))
+            return i;
+    CHECK(!"no such row");
+    return -1;
+}
+
+static const char *activation_at(int i) { return fm_activation_name(i, NULL); }
+
+static const char *solver_at(int i) { return fm_solver_name(i, NULL); }
+
+static int activation(const char *name) { return find(activation_at, name); }
+
+static fm_config config_of(const shape *s, const char *solver, int64_t max_rows, int64_t max_nnz)
+{
+    return (fm_config){.dtype = s->dtype,
+                       .n_layers = s->n_layers,
+                       .units = s->units,
+                       .activations = s->activations,
+                       .loss = s->loss,
+                       .solver = solver ? find(solver_at, solver) : -1,
+                       .alpha = 0.01,
+                       .beta_1 = 0.9,
+                       .beta_2 = 0.999,
+                       .epsilon = 1e-8,
+                       .max_rows = max_rows,
+                       .max_nnz = max_nnz,
+                       .isa = s->isa};
+}
+
+/* --------------------------------------------------------------------- data */
+
+/* One matrix, half of it zeros, in every form in which X may come. */
+enum { ROWS_32, ROWS_64, COLUMNS_32, BACKWARDS_64, CSR_32, CSR_64, N_FORMS };
+
+typedef struct {
+    fm_matrix X;
+    void *data, *indices, *indptr;
+} matrix;
+
+static int64_t count_nnz(const double *dense, int64_t n)
+{
+    int64_t nnz = 0;
+    for (int64_t i = 0; i < n; i++)
+        nnz += dense[i] != 0;
+    return nnz;
+}
+
+static matrix new_matrix(int form, const double *dense, int64_t n_rows, int64_t n_cols)
+{
+    const fm_dtype dtype =
+        form == ROWS_64 || form == BACKWARDS_64 || form == CSR_64 ? FM_FLOAT64 : FM_FLOAT32;
+    const int64_t size = (int64_t)item(dtype), n = n_rows * n_cols;
+    matrix m = {.X = {.dtype = dtype, .n_rows = n_rows, .n_cols = n_cols}};
+    if (form < CSR_32) {
+        const int64_t row = form == COLUMNS_32 ? 1 : form == BACKWARDS_64 ? -n_cols : n_cols;
+        const int64_t col = form == COLUMNS_32 ? n_rows : form == BACKWARDS_64 ? -1 : 1;
+        const int64_t first = form == BACKWARDS_64 ? n - 1 : 0;
+        m.data = allocate((size_t)(n * size));
+        for (int64_t i = 0; i < n; i++)
+            set(m.data, dtype, first + i / n_cols * row + i % n_cols * col, dense[i]);
+        m.X.data = (char *)m.data + first * size;
+        m.X.row_stride = row * size;
+        m.X.col_stride = col * size;
+        return m;
+    }
+    const int wide = form == CSR_64;
+    m.X.nnz = count_nnz(dense, n);
+    m.X.index_bytes = wide ? 8 : 4;
+    m.data = allocate((size_t)(m.X.nnz * size));
+    m.indices = allocate((size_t)(m.X.nnz * m.X.index_bytes));
+    m.indptr = allocate((size_t)((n_rows + 1) * m.X.index_bytes));
+    int64_t at = 0;
+    for (int64_t i = 0; i <= n_rows; i++) {
+        if (wide)
+            ((int64_t *)m.indptr)[i] = at;
+        else
+            ((int32_t *)m.indptr)[i] = (int32_t)at;
+        for (int64_t j = 0; i < n_rows && j < n_cols; j++) {
+            if (dense[i * n_cols + j] == 0)
+                continue;
+            set(m.data, dtype, at, dense[i * n_cols + j]);
+            if (wide)
+                ((int64_t *)m.indices)[at++] = j;
+            else
+                ((int32_t *)m.indices)[at++] = (int32_t)j;
+        }
+    }
+    m.X.data = m.data;
+    m.X.indices = m.indices;
+    m.X.indptr = m.indptr;
+    return m;
+}
+
+static void free_matrix(matrix *m)
+{
+    free(m->data);
+    free(m->indices);
+    free(m->indptr);
+}
+
+typedef struct {
+    int64_t n_rows, nnz;
+    double *dense;
+    matrix form[N_FORMS];
+    void *values;
+    int32_t *labels;
+    double *weights;
+    int64_t *order; /* a permutation */
+} data;
+
+static data new_data(const shape *s, int64_t n_rows)
+{
+    const int64_t n_cols = s->units[0], n_outputs = s->units[s->n_layers];
+    data d = {.n_rows = n_rows};
+    d.dense = allocate((size_t)(n_rows * n_cols) * sizeof(double));
+    for (int64_t i = 0; i < n_rows * n_cols; i++) {
+        double x = random_number();
+        d.dense[i] = x > 0 ? 0 : x;
+    }
+    for (int form = 0; form < N_FORMS; form++)
+        d.form[form] = new_matrix(form, d.dense, n_rows, n_cols);
+    d.nnz = count_nnz(d.dense, n_rows * n_cols);
+    d.values = allocate((size_t)(n_rows * n_outputs) * item(s->dtype));
+    d.labels = allocate((size_t)n_rows * sizeof(int32_t));
+    d.weights = allocate((size_t)n_rows * sizeof(double));
+    d.order = allocate((size_t)n_rows * sizeof(int64_t));
+    const int is_log = strstr(fm_loss_name(s->loss), "log_loss") != NULL;
+    for (int64_t i = 0; i < n_rows * n_outputs; i++) {
+        double y = fabs(random_number());
+        set(d.values, s->dtype, i, is_log ? y < 0.5 : y);
+    }
+    for (int64_t i = 0; i < n_rows; i++) {
+        d.labels[i] = (int32_t)(i % n_outputs);
+        d.weights[i] = 1.5 + random_number();
+        d.order[i] = (i * 7919 + 3) % n_rows; /* 7919 is prime and divides no n_rows here */
+    }
+    return d;
+}
+
+static void free_data(data *d)
+{
+    for (int form = 0; form < N_FORMS; form++)
+        free_matrix(&d->form[form]);
+    free(d->dense);
+    free(d->values);
+    free(d->labels);
+    free(d->weights);
+    free(d->order);
+}
+
+/* Of everything that is input only. */
+static uint64_t checksum(const shape *s, const data *d)
+{
+    uint64_t sum = 1469598103934665603u; /* FNV-1a */
+    const int64_t n = d->n_rows * s->units[0];
+    const struct {
+        const void *p;
+        size_t bytes;
+    } parts[] = {{d->values, (size_t)(d->n_rows * s->units[s->n_layers]) * item(s->dtype)},
+                 {d->labels, (size_t)d->n_rows * 4},
+                 {d->weights, (size_t)d->n_rows * 8},
+                 {d->order, (size_t)d->n_rows * 8},
+                 {d->form[ROWS_32].data, (size_t)n * 4},
+                 {d->form[ROWS_64].data, (size_t)n * 8},
+                 {d->form[COLUMNS_32].data, (size_t)n * 4},
+                 {d->form[BACKWARDS_64].data, (size_t)n * 8},
+                 {d->form[CSR_32].data, (size_t)d->nnz * 4},
+                 {d->form[CSR_32].indices, (size_t)d->nnz * 4},
+                 {d->form[CSR_64].data, (size_t)d->nnz * 8},
+                 {d->form[CSR_64].indices, (size_t)d->nnz * 8}};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
+        for (size_t j = 0; j < parts[i].bytes; j++)
+            sum = (sum ^ ((const unsigned char *)parts[i].p)[j]) * 1099511628211u;
+    return sum;
+}
+
+static fm_targets targets_of(const shape *s, const data *d)
+{
+    const int labels = !strcmp(fm_loss_name(s->loss), "log_loss") && s->units[s->n_layers] > 1;
+    return labels ? (fm_targets){.labels = d->labels} : (fm_targets){.values = d->values};
+}
+
+/* ---------------------------------------------------------------- reference */
+
+static double f(const char *name, double z)
+{
+    if (!strcmp(name, "identity"))
+        return z;
+    if (!strcmp(name, "logistic"))
+        return 1 / (1 + exp(-z));
+    if (!strcmp(name, "tanh"))
+        return tanh(z);
+    if (!strcmp(name, "relu"))
+        return z > 0 ? z : 0;
+    return exp(z); /* and softmax before its division */
+}
+
+/* out: (n_rows, n_outputs) */
+static void forward(double *out, const shape *s, const params *p, const data *d)
+{
+    double a[512], z[512];
+    for (int64_t r = 0; r < d->n_rows; r++) {
+        memcpy(a, d->dense + r * s->units[0], (size_t)s->units[0] * sizeof(double));
+        for (int l = 0; l < s->n_layers; l++) {
+            const char *name = activation_at(s->activations[l]);
+            const int64_t m = s->units[l], n = s->units[l + 1];
+            double sum = 0;
+            for (int64_t j = 0; j < n; j++) {
+                z[j] = get(p->b[l], s->dtype, j);
+                for (int64_t i = 0; i < m; i++)
+                    z[j] += a[i] * get(p->W[l], s->dtype, i * n + j);
+                sum += exp(z[j]);
+            }
+            for (int64_t j = 0; j < n; j++)
+                a[j] = f(name, z[j]) / (strcmp(name, "softmax") ? 1 : sum);
+        }
+        memcpy(out + r * s->units[s->n_layers], a, (size_t)s->units[s->n_layers] * sizeof(double));
+    }
+}
+
+/* -------------------------------------------------------------------- shapes */
+
+static const int64_t unit_lists[][MAX_LAYERS + 1] = {
+    {1, 1},      {1, 2, 1},   {3, 1, 1, 2},   {5, 7, 3},         {13, 17, 1},
+    {16, 16, 2}, {33, 31, 5}, {17, 64, 3, 9}, {130, 49, 24, 16}, {7, 97, 2, 18, 33},
+};
+enum { N_SHAPES = sizeof(unit_lists) / sizeof(*unit_lists) };
+
+/* Enough work per mini-batch of 200 rows for more than three threads. */
+static const int64_t large_units[MAX_LAYERS + 1] = {150, 90, 67, 10};
+
+static int is_large(const shape *s) { return s->units[0] == large_units[0]; }
+
+/* Smaller ones run on one thread whatever is asked for. */
+static int most_threads(const shape *s) { return is_large(s) ? 3 : 1; }
+
+typedef void shape_test(const shape *s);
+
+static shape shape_of(const int64_t *units, const char *isa, fm_dtype dtype, int seed)
+{
+    static const char *const hidden[] = {"relu", "tanh", "logistic", "identity"};
+    static const struct {
+        const char *loss, *output;
+    } ends[] = {{"squared_error", "identity"},   {"log_loss", "softmax"},
+                {"binary_log_loss", "logistic"}, {"poisson", "exp"},
+                {"squared_error", "tanh"},       {"log_loss", "logistic"}};
+    shape s = {.isa = isa, .dtype = dtype};
+    memcpy(s.units, units, sizeof(s.units));
+    while (s.n_layers < MAX_LAYERS && units[s.n_layers + 1])
+        s.n_layers++;
+    const int end = seed % 6;
+    for (int l = 0; l < s.n_layers; l++)
+        s.activations[l] = activation(hidden[(seed + l) % 4]);
+    s.activations[s.n_layers - 1] = activation(ends[end].output);
+    s.loss = find(fm_loss_name, ends[end].loss);
+    random_state = (uint64_t)seed;
+    return s;
+}
+
+static void for_isas(shape_test *test, const int64_t *units, int seed)
+{
+    const char *isa;
+    int available;
+    for (int i = 0; (isa = fm_isa_name(i, &available)); i++)
+        for (int dtype = FM_FLOAT32; dtype <= FM_FLOAT64 && available; dtype++) {
+            shape s = shape_of(units, isa, (fm_dtype)dtype, seed);
+            test(&s);
+        }
+}
+
+static void for_all(shape_test *test)
+{
+#ifndef THREAD_SANITIZER /* small networks run on one thread, where it has nothing to see */
+    for (int seed = 0; seed < 2 * N_SHAPES; seed++)
+        for_isas(test, unit_lists[seed % N_SHAPES], seed);
+#endif
+    for (int seed = 0; seed < 3; seed++)
+        for_isas(test, large_units, seed);
+}
+
+/* ---------------------------------------------------------------- prediction */
+
+static fm_status predict(void *out, const shape *s, const params *p, const fm_matrix *X,
+                         int check_finite, int n_threads)
+{
+    return fm_predict(out, X, s->dtype, s->n_layers, s->units, in(p->W), in(p->b), s->activations,
+                      s->isa, check_finite, n_threads);
+}
+
+static void predict_test(const shape *s)
+{
+    static const int64_t rows[] = {1, 2, 4, 5, 16, 17, 40, 128, 129, 400};
+    const int64_t n_outputs = s->units[s->n_layers];
+    params p = new_params(s, 2);
+    for (size_t k = 0; k < sizeof(rows) / sizeof(*rows); k++) {
+        data d = new_data(s, rows[k]);
+        const uint64_t before = checksum(s, &d);
+        const size_t bytes = (size_t)(rows[k] * n_outputs) * item(s->dtype);
+        double *expected = allocate((size_t)(rows[k] * n_outputs) * sizeof(double));
+        forward(expected, s, &p, &d);
+        void *first = allocate(bytes), *out = allocate(bytes);
+        for (int form = 0; form < N_FORMS; form++)
+            for (int n_threads = 0; n_threads <= most_threads(s); n_threads++) {
+                memset(out, 0xFF, bytes);
+                CHECK(predict(out, s, &p, &d.form[form].X, n_threads % 2, n_threads) == FM_OK);
+                for (int64_t i = 0; i < rows[k] * n_outputs; i++)
+                    CHECK(is_close(get(out, s->dtype, i), expected[i], s->dtype));
+                if (n_threads == 0)
+                    memcpy(first, out, bytes);
+                CHECK(!memcmp(first, out, bytes));
+            }
+        CHECK(checksum(s, &d) == before);
+        free(expected);
+        free(first);
+        free(out);
+        free_data(&d);
+    }
+    free_params(&p);
+}
+
+static void prediction(void) { for_all(predict_test); }
+
+/* ------------------------------------------------------------------ training */
+
+/* Trains p (in place) for n_epochs of mini-batches. */
+static fm_status train(const shape *s, const char *solver, params *p, const data *d, int form,
+                       int64_t batch_size, int n_epochs, int weighted, int n_threads)
+{
+    const fm_matrix *X = &d->form[form].X;
+    fm_config config = config_of(s, solver, batch_size, X->indices ? d->nnz + 1 : 0);
+    config.momentum = n_epochs > 1 ? 0.9 : 0;
+    config.nesterov = 1;
+    fm_net *net;
+    CHECK(fm_net_create(&net, &config) == FM_OK);
+    CHECK(!s->isa || !strcmp(fm_net_isa(net), s->isa));
+    CHECK(fm_net_load(net, -1, in(p->W), in(p->b)) == FM_OK);
+    const fm_targets y = targets_of(s, d);
+    int64_t step = 0;
+    double loss_sum = 0;
+    fm_status status = FM_OK;
+    for (int epoch = 0; epoch < n_epochs && status == FM_OK; epoch++)
+        status = fm_net_train(net, &loss_sum, &step, X, &y, weighted ? d->weights : NULL, d->order,
+                              d->n_rows, batch_size, 0.01, n_threads);
+    CHECK(status != FM_OK || (isfinite(loss_sum) && step > 0));
+    CHECK(fm_net_store(net, -1, p->W, p->b) == FM_OK);
+    fm_net_free(net);
+    return status;
+}
+
+/* The same bits for every number of threads and every form of dense X. */
+static void train_test(const shape *s)
+{
+    const int64_t n_rows = is_large(s) ? 410 : 37;
+    const int64_t batch_sizes[] = {is_large(s) ? 200 : 5, is_large(s) ? 1000 : 37};
+    int n_slots;
+    data d = new_data(s, n_rows);
+    const uint64_t before = checksum(s, &d);
+    for (int i = 0; fm_solver_name(i, &n_slots); i++)
+        for (int k = 0; k < 4; k++) {
+            const uint64_t seed = random_state;
+            params dense = {{0}, {0}};
+            for (int form = 0; form < N_FORMS; form++) {
+                params first = {{0}, {0}};
+                for (int n_threads = 1; n_threads <= most_threads(s); n_threads++) {
+                    random_state = seed;
+                    params p = new_params(s, 1);
+                    CHECK(train(s, fm_solver_name(i, NULL), &p, &d, form, batch_sizes[k % 2], 2,
+                                k / 2, n_threads) == FM_OK);
+                    if (n_threads == 1)
+                        first = p;
+                    CHECK(same_params(s, &first, &p));
+                    if (n_threads > 1)
+                        free_params(&p);
+                }
+                if (form == 0)
+                    dense = first;
+                CHECK(form >= CSR_32 || same_params(s, &dense, &first));
+                if (form > 0)
+                    free_params(&first);
+            }
+            free_params(&dense);
+        }
+    CHECK(checksum(s, &d) == before);
+    free_data(&d);
+}
+
+static void training(void) { for_all(train_test); }
+
+/* One step of plain sgd over all rows goes along the gradient of loss_grad. */
+static void gradient_test(const shape *s)
+{
+    const int64_t n_rows = is_large(s) ? 300 : 19;
+    data d = new_data(s, n_rows);
+    const fm_targets y = targets_of(s, &d);
+    for (int form = 0; form < N_FORMS; form++)
+        for (int weighted = 0; weighted < 2; weighted++) {
+            const double *weights = weighted ? d.weights : NULL;
+            const uint64_t seed = random_state;
+            params p = new_params(s, 1), gradient = new_params(s, 1), first = new_params(s, 1);
+            double first_loss = 0;
+            fm_config config = config_of(s, NULL, 8, d.form[form].X.indices ? d.nnz + 1 : 0);
+            for (int n_threads = 1; n_threads <= 3; n_threads++) {
+                fm_net *net;
+                config.max_rows = n_threads == 1 ? 8 : n_rows; /* with more blocks or fewer */
+                CHECK(fm_net_create(&net, &config) == FM_OK);
+                CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
+                double loss;
+                CHECK(fm_net_loss_grad(net, &loss, gradient.W, gradient.b, &d.form[form].X, &y,
+                                       weights, n_threads) == FM_OK);
+                if (n_threads == 2) {
+                    first_loss = loss;
+                    for (int l = 0; l < s->n_layers; l++) {
+                        const size_t n = (size_t)s->units[l + 1] * item(s->dtype);
+                        memcpy(first.W[l], gradient.W[l], (size_t)s->units[l] * n);
+                        memcpy(first.b[l], gradient.b[l], n);
+                    }
+                }
+                CHECK(n_threads != 3 || (loss == first_loss && same_params(s, &first, &gradient)));
+                fm_net_free(net);
+            }
+            random_state = seed;
+            params trained = new_params(s, 1);
+            CHECK(same_params(s, &p, &trained));
+            CHECK(train(s, "sgd", &trained, &d, form, n_rows, 1, weighted, 3) == FM_OK);
+            for (int l = 0; l < s->n_layers; l++) {
+                for (int64_t i = 0; i < s->units[l] * s->units[l + 1]; i++)
+                    CHECK(
+                        is_close(get(trained.W[l], s->dtype, i),
+                                 get(p.W[l], s->dtype, i) - 0.01 * get(gradient.W[l], s->dtype, i),
+                                 s->dtype));
+                for (int64_t i = 0; i < s->units[l + 1]; i++)
+                    CHECK(
+                        is_close(get(trained.b[l], s->dtype, i),
+                                 get(p.b[l], s->dtype, i) - 0.01 * get(gradient.b[l], s->dtype, i),
+                                 s->dtype));
+            }
+            free_params(&p);
+            free_params(&gradient);
+            free_params(&first);
+            free_params(&trained);
+        }
+    free_data(&d);
+}
+
+static void gradients(void) { for_all(gradient_test); }
+
+/* Mini-batches of more rows than one block, with and without a second block. */
+static void large_batch_test(const shape *s)
+{
+    data d = new_data(s, 2 * FM_MAX_BLOCK + 77);
+    for (int form = 0; form < N_FORMS; form += 2) {
+        const uint64_t seed = random_state;
+        params p[3];
+        for (int i = 0; i < 3; i++) {
+            random_state = seed;
+            p[i] = new_params(s, 1);
+            CHECK(train(s, "adam", &p[i], &d, form, i < 2 ? FM_MAX_BLOCK + 300 : d.n_rows, 1, 1,
+                        i + 1) == FM_OK);
+        }
+        CHECK(same_params(s, &p[0], &p[1]));
+        CHECK(!same_params(s, &p[0], &p[2]));
+        for (int i = 0; i < 3; i++)
+            free_params(&p[i]);
+    }
+    free_data(&d);
+}
+
+static void large_batches(void)
+{
+    for (int seed = 0; seed < 3; seed++)
+        for_isas(large_batch_test, unit_lists[7], seed);
+}
+
+static void store_test(const shape *s)
+{
+    fm_config config = config_of(s, "adam", 7, 0);
+    fm_net *net;
+    CHECK(fm_net_create(&net, &config) == FM_OK);
+    params p = new_params(s, 1), q = new_params(s, 1);
+    for (int slot = -1; slot < 2; slot++) {
+        CHECK(!same_params(s, &p, &q));
+        CHECK(fm_net_load(net, slot, in(p.W), in(p.b)) == FM_OK);
+        CHECK(fm_net_store(net, slot, q.W, q.b) == FM_OK);
+        CHECK(same_params(s, &p, &q));
+        free_params(&q);
+        q = new_params(s, 1);
+    }
+    CHECK(fm_net_store(net, 2, q.W, q.b) == FM_BAD_ARGUMENT);
+    CHECK(fm_net_load(net, -2, in(p.W), in(p.b)) == FM_BAD_ARGUMENT);
+    fm_net_free(net);
+    free_params(&p);
+    free_params(&q);
+}
+
+static void load_and_store(void) { for_all(store_test); }
+
+/* Whatever comes in, arithmetic is all that happens: the sanitizers watch. */
+static void strange_test(const shape *s)
+{
+    static const double strange[] = {NAN, INFINITY, -INFINITY, 1e30, -1e30, 1e300, 1e-42, 5e-324};
+    for (size_t k = 0; k < sizeof(strange) / sizeof(*strange); k++)
+        for (int where = 0; where < 2; where++) {
+            data d = new_data(s, 40);
+            params p = new_params(s, 1);
+            const int64_t last = d.n_rows * s->units[0] - 1;
+            if (where == 0)
+                for (int i = 0; i < 3; i++)
+                    ((double *)d.form[ROWS_64].data)[last / 2 * i] = strange[k];
+            else
+                set(p.W[0], s->dtype, 0, strange[k]);
+            void *out = allocate((size_t)(40 * s->units[s->n_layers]) * item(s->dtype));
+            CHECK(predict(out, s, &p, &d.form[ROWS_64].X, 0, 1) == FM_OK);
+            CHECK(predict(out, s, &p, &d.form[ROWS_64].X, 1, 1) ==
+                  (where == 0 && !isfinite(strange[k]) ? FM_NOT_FINITE : FM_OK));
+            free(out);
+
+            fm_config config = config_of(s, "adam", 16, 0);
+            fm_net *net;
+            CHECK(fm_net_create(&net, &config) == FM_OK);
+            CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
+            const fm_targets y = targets_of(s, &d);
+            int64_t step = 0;
+            double loss;
+            for (int epoch = 0; epoch < 3; epoch++)
+                CHECK(fm_net_train(net, &loss, &step, &d.form[ROWS_64].X, &y, NULL, d.order, 40, 16,
+                                   0.1, 2) == FM_OK);
+            CHECK(step == 9);
+            fm_net_free(net);
+            free_params(&p);
+            free_data(&d);
+        }
+}
+
+static void strange_numbers(void)
+{
+    for (int seed = 0; seed < N_SHAPES; seed++)
+        for_isas(strange_test, unit_lists[seed], seed);
+}
+
+/* A NaN anywhere is found by whichever thread has the block. */
+static void not_finite(void)
+{
+    shape s = shape_of(large_units, NULL, FM_FLOAT32, 1);
+    data d = new_data(&s, 700);
+    params p = new_params(&s, 1);
+    float *out = allocate((size_t)(700 * 10) * sizeof(float));
+    float *x = d.form[ROWS_32].data;
+    for (int64_t at = 0; at < 700 * 150; at += 1499) {
+        const float before = x[at];
+        x[at] = NAN;
+        CHECK(predict(out, &s, &p, &d.form[ROWS_32].X, 1, 3) == FM_NOT_FINITE);
+        x[at] = before;
+    }
+    CHECK(predict(out, &s, &p, &d.form[ROWS_32].X, 1, 3) == FM_OK);
+    free(out);
+    free_params(&p);
+    free_data(&d);
+}
+
+/* -------------------------------------------------------------------- threads */
+
+typedef struct {
+    const shape *s;
+    const data *d;
+    const params *p;
+    const void *expected;
+    params trained;
+} job;
+
+static void *train_job(void *arg)
+{
+    job *j = arg;
+    CHECK(train(j->s, "adam", &j->trained, j->d, ROWS_32, 200, 3, 1, 3) == FM_OK);
+    return NULL;
+}
+
+static void *predict_job(void *arg)
+{
+    job *j = arg;
+    const size_t bytes = (size_t)(j->d->n_rows * j->s->units[j->s->n_layers]) * item(j->s->dtype);
+    void *out = allocate(bytes);
+    for (int i = 0; i < 10; i++) {
+        CHECK(predict(out, j->s, j->p, &j->d->form[i % CSR_32].X, 1, 3) == FM_OK);
+        CHECK(!memcmp(out, j->expected, bytes));
+    }
+    free(out);
+    return NULL;
+}
+
+/* Nets of their own and predictions with shared weights, all at once. */
+static void several_callers(void)
+{
+    shape s = shape_of(large_units, NULL, FM_FLOAT64, 2);
+    data d = new_data(&s, 600);
+    params p = new_params(&s, 1);
+    void *expected = allocate((size_t)(600 * 10) * sizeof(double));
+    CHECK(predict(expected, &s, &p, &d.form[0].X, 0, 1) == FM_OK);
+    job jobs[6];
+    pthread_t thread[6];
+    const uint64_t seed = random_state;
+    for (int i = 0; i < 6; i++) {
+        random_state = seed;
+        jobs[i] = (job){&s, &d, &p, expected, i < 3 ? new_params(&s, 1) : (params){{0}, {0}}};
+    }
+    for (int i = 0; i < 6; i++)
+        CHECK(!pthread_create(&thread[i], NULL, i < 3 ? train_job : predict_job, &jobs[i]));
+    for (int i = 0; i < 6; i++)
+        pthread_join(thread[i], NULL);
+    CHECK(same_params(&s, &jobs[0].trained, &jobs[1].trained));
+    CHECK(same_params(&s, &jobs[0].trained, &jobs[2].trained));
+    for (int i = 0; i < 6; i++)
+        free_params(&jobs[i].trained);
+    free(expected);
+    free_params(&p);
+    free_data(&d);
+}
+
+static void number_of_threads(void)
+{
+    const int before = fm_get_num_threads();
+    CHECK(before >= 1);
+    fm_set_num_threads(3);
+    CHECK(fm_get_num_threads() == 3);
+    fm_set_num_threads(0);
+    CHECK(fm_get_num_threads() == before);
+}
+
+/* --------------------------------------------------------------------- errors */
+
+static fm_status create(const fm_config *config)
+{
+    fm_net *net = (fm_net *)1;
+    fm_status status = fm_net_create(&net, config);
+    CHECK((status == FM_OK) == (net != NULL));
+    fm_net_free(net);
+    return status;
+}
+
+static void tables(void)
+{
+    int where, n_slots, available, any = 0;
+    for (int i = 0; fm_activation_name(i, &where); i++)
+        CHECK(where && !(where & ~(FM_FOR_HIDDEN | FM_FOR_OUTPUT)));
+    for (int i = 0; fm_solver_name(i, &n_slots); i++)
+        CHECK(n_slots >= 1);
+    for (int i = 0; fm_isa_name(i, &available); i++)
+        any |= available;
+    CHECK(any);
+    CHECK(!fm_activation_name(-1, &where) && !fm_activation_name(1000, &where));
+    CHECK(!fm_loss_name(-1) && !fm_loss_name(1000));
+    CHECK(!fm_solver_name(-1, &n_slots) && !fm_solver_name(1000, &n_slots));
+    CHECK(!fm_isa_name(-1, &available) && !fm_isa_name(1000, &available));
+    for (int status = -1; status < 20; status++)
+        CHECK(strlen(fm_status_text((fm_status)status)) > 5);
+    CHECK(strlen(fm_build_info()) > 5);
+}
+
+static void bad_networks(void)
+{
+    const shape s = shape_of(unit_lists[3], NULL, FM_FLOAT32, 1);
+    const fm_config good = config_of(&s, "adam", 8, 0);
+    CHECK(create(&good) == FM_OK);
+    fm_config c;
+#define EXPECT(wanted, change)         \
+    do {                               \
+        c = good;                      \
+        change;                        \
+        CHECK(create(&c) == (wanted)); \
+    } while (0)
+
+    EXPECT(FM_BAD_ARGUMENT, c.n_layers = 0);
+    EXPECT(FM_BAD_ARGUMENT, c.n_layers = -1);
+    EXPECT(FM_BAD_ARGUMENT, c.dtype = (fm_dtype)2);
+    EXPECT(FM_BAD_ARGUMENT, c.loss = -1);
+    EXPECT(FM_BAD_ARGUMENT, c.loss = 1000);
+    EXPECT(FM_BAD_ARGUMENT, c.solver = 1000);
+    EXPECT(FM_BAD_ARGUMENT, c.max_rows = 0);
+    EXPECT(FM_BAD_ARGUMENT, c.max_rows = -1);
+    EXPECT(FM_BAD_ARGUMENT, c.max_nnz = -1);
+    EXPECT(FM_UNKNOWN_ISA, c.isa = "sse9");
+    EXPECT(FM_OK, c.solver = -1);
+
+    int64_t units[3] = {5, 7, 3};
+    int activations[2] = {s.activations[0], s.activations[1]};
+    for (int i = 0; i < 3; i++)
+        for (int64_t n = -1; n <= 0; n++) {
+            units[i] = n;
+            EXPECT(FM_BAD_ARGUMENT, c.units = units);
+            units[i] = s.units[i];
+        }
+    for (int i = 0; i < 2; i++) {
+        activations[i] = 1000;
+        EXPECT(FM_BAD_ARGUMENT, c.activations = activations);
+        activations[i] = s.activations[i];
+    }
+    activations[0] = activation("softmax");
+    EXPECT(FM_BAD_ARGUMENT, c.activations = activations);
+
+    /* Sizes whose products overflow, in one layer or in the sum of all. */
+    const int64_t huge[] = {INT64_MAX, INT64_MAX / 2, INT64_C(1) << 40, INT64_C(1) << 33};
+    for (int i = 0; i < 2; i++)
+        for (size_t k = 0; k < sizeof(huge) / sizeof(*huge); k++) {
+            units[i] = units[i + 1] = huge[k];
+            EXPECT(FM_TOO_LARGE, c.units = units);
+            for (int j = 0; j < 3; j++)
+                units[j] = s.units[j];
+        }
+    units[0] = units[2] = INT64_C(1) << 60;
+    EXPECT(FM_TOO_LARGE, c.units = units);
+    EXPECT(FM_TOO_LARGE, c.max_nnz = INT64_MAX);
+    EXPECT(FM_TOO_LARGE, c.max_nnz = INT64_MAX / 8);
+    EXPECT(FM_OK, c.max_rows = INT64_MAX); /* passes through in blocks */
+
+    int available;
+    for (int i = 0; fm_isa_name(i, &available); i++)
+        EXPECT(available ? FM_OK : FM_NO_ISA, c.isa = fm_isa_name(i, NULL));
+    setenv("FASTMLP_ISA", "sse9", 1);
+    CHECK(create(&good) == FM_UNKNOWN_ISA);
+    setenv("FASTMLP_ISA", "", 1);
+    CHECK(create(&good) == FM_OK);
+    unsetenv("FASTMLP_ISA");
+    fm_net_free(NULL);
+#undef EXPECT
+}
+
+static void bad_calls(void)
+{
+    const shape s = shape_of(unit_lists[3], NULL, FM_FLOAT32, 1); /* log_loss, softmax */
+    data d = new_data(&s, 20);
+    params p = new_params(&s, 1), q = new_params(&s, 1);
+    const fm_targets y = targets_of(&s, &d), both = {d.labels, d.values}, none = {NULL, NULL};
+    fm_config config = config_of(&s, "sgd", 8, 0), sparse_config = config_of(&s, "sgd", 8, 2000);
+    fm_net *net, *sparse;
+    CHECK(fm_net_create(&net, &config) == FM_OK);
+    CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
+    CHECK(fm_net_create(&sparse, &sparse_config) == FM_OK);
+    CHECK(fm_net_load(sparse, -1, in(p.W), in(p.b)) == FM_OK);
+    double loss;
+    int64_t step = 0;
+    fm_matrix X = d.form[ROWS_32].X, csr = d.form[CSR_32].X;
+
+#define TRAIN(n, X, y, w, rows, batch) \
+    fm_net_train(n, &loss, &step, X, y, w, d.order, rows, batch, 0.1, 1)
+#define REFUSED_AS(status, call) CHECK((call) == (status) && step == 0)
+#define REFUSED(call) REFUSED_AS(FM_BAD_ARGUMENT, call)
+    REFUSED(TRAIN(net, &X, &both, NULL, 20, 8));
+    REFUSED(TRAIN(net, &X, &none, NULL, 20, 8));
+    REFUSED(TRAIN(net, &X, &y, NULL, 20, 0));
+    REFUSED(TRAIN(net, &X, &y, NULL, -1, 8));
+    REFUSED(TRAIN(net, &csr, &y, NULL, 20, 8));
+    REFUSED(TRAIN(sparse, &X, &y, NULL, 20, 8));
+    REFUSED(TRAIN(net, &X, &y, NULL, 20, 9)); /* more than max_rows */
+    REFUSED(fm_net_train(net, &loss, &step, &X, &y, NULL, d.order, 20, 8, 0.1, -1));
+    REFUSED(fm_net_loss_grad(net, &loss, q.W, q.b, &X, &y, NULL, 1)); /* made to train */
+    X.n_cols--;
+    REFUSED(TRAIN(net, &X, &y, NULL, 20, 8));
+    X.n_cols++;
+    const int64_t bad_rows[] = {-1, 20, INT64_MAX, INT64_MIN};
+    for (int i = 0; i < 4; i++) {
+        const int64_t before = d.order[13];
+        d.order[13] = bad_rows[i];
+        REFUSED_AS(FM_BAD_DATA, TRAIN(net, &X, &y, NULL, 20, 8));
+        d.order[13] = before;
+    }
+    const int32_t bad_labels[] = {-1, 3, INT32_MAX, INT32_MIN};
+    for (int i = 0; i < 4; i++) {
+        const int32_t before = d.labels[13];
+        d.labels[13] = bad_labels[i];
+        REFUSED_AS(FM_BAD_DATA, TRAIN(net, &X, &y, NULL, 20, 8));
+        d.labels[13] = before;
+    }
+
+    /* CSR arrays that point outside. */
+    int32_t *indices = d.form[CSR_32].indices, *indptr = d.form[CSR_32].indptr;
+    const int32_t bad_index[] = {-1, 5, INT32_MAX, INT32_MIN};
+    float out[20 * 3];
+    for (int i = 0; i < 4; i++) {
+        int32_t before = indices[4];
+        indices[4] = bad_index[i];
+        REFUSED_AS(FM_BAD_CSR, TRAIN(sparse, &csr, &y, NULL, 20, 8));
+        CHECK(predict(out, &s, &p, &csr, 0, 1) == FM_BAD_CSR);
+        indices[4] = before;
+        before = indptr[7];
+        indptr[7] = i == 1 ? indptr[8] + 1 : bad_index[i];
+        REFUSED_AS(FM_BAD_CSR, TRAIN(sparse, &csr, &y, NULL, 20, 8));
+        CHECK(predict(out, &s, &p, &csr, 0, 1) == FM_BAD_CSR);
+        indptr[7] = before;
+    }
+    csr.index_bytes = 2;
+    REFUSED_AS(FM_BAD_CSR, TRAIN(sparse, &csr, &y, NULL, 20, 8));
+    CHECK(predict(out, &s, &p, &csr, 0, 1) == FM_BAD_CSR);
+    csr.index_bytes = 4;
+    csr.nnz--;
+    REFUSED_AS(FM_BAD_CSR, TRAIN(sparse, &csr, &y, NULL, 20, 8));
+    csr.nnz++;
+    CHECK(TRAIN(sparse, &csr, &y, NULL, 20, 8) == FM_OK && step == 3);
+
+    /* Weights that sum to zero in the second of three mini-batches. */
+    for (int i = 0; i < 20; i++)
+        d.weights[d.order[i]] = i / 8 != 1;
+    step = 0;
+    CHECK(TRAIN(net, &X, &y, d.weights, 20, 8) == FM_ZERO_WEIGHT && step == 1);
+    CHECK(fm_net_store(net, -1, q.W, q.b) == FM_OK && !same_params(&s, &p, &q));
+    step = 0;
+    CHECK(TRAIN(net, &X, &y, NULL, 0, 8) == FM_OK && step == 0 && loss == 0);
+
+    CHECK(predict(out, &s, &p, &X, 0, -1) == FM_BAD_ARGUMENT);
+    shape other = s;
+    other.isa = "sse9";
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_UNKNOWN_ISA);
+    other = s;
+    other.n_layers = 0;
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_BAD_ARGUMENT);
+    other = s;
+    other.units[0] = 6;
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_BAD_ARGUMENT);
+    other = s;
+    other.units[1] = 0;
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_BAD_ARGUMENT);
+    other.units[1] = INT64_MAX / 4;
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);
+    X.n_rows = 1;
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);
+    X.n_rows = 0;
+    CHECK(predict(out, &s, &p, &X, 1, 1) == FM_OK);
+    X.n_rows = -1;
+    CHECK(predict(out, &s, &p, &X, 1, 1) == FM_BAD_ARGUMENT);
+    fm_net_free(net);
+    fm_net_free(sparse);
+    free_params(&p);
+    free_params(&q);
+    free_data(&d);
+#undef TRAIN
+#undef REFUSED
+#undef REFUSED_AS
+}
+
+/* Lets the first, second, ... allocation of a call fail until none does. */
+static void failing_allocations(void)
+{
+#ifdef WRAPPED
+    shape s = shape_of(large_units, NULL, FM_FLOAT32, 1);
+    data d = new_data(&s, 600);
+    params p = new_params(&s, 1);
+    void *out = allocate((size_t)(600 * 10) * sizeof(float));
+    for (int sparse = 0; sparse < 2; sparse++) {
+        const fm_config config = config_of(&s, "adam", 8, sparse ? 100 : 0);
+        int n_failures = -1;
+        do {
+            fail_in = ++n_failures;
+            has_failed = 0;
+            fm_status status = create(&config);
+            fail_in = -1;
+            CHECK(status == (has_failed ? FM_NO_MEMORY : FM_OK));
+        } while (has_failed);
+        CHECK(n_failures >= 2);
+    }
+    for (int form = 0; form < N_FORMS; form++)
+        for (int64_t n_rows = 1; n_rows <= 600; n_rows += 599) {
+            fm_matrix X = d.form[form].X;
+            X.n_rows = n_rows;
+            int n_failures = -1;
+            do {
+                fail_in = ++n_failures;
+                has_failed = 0;
+                fm_status status = predict(out, &s, &p, &X, 0, 3);
+                fail_in = -1;
+                /* A missing thread makes the team smaller, and is no failure. */
+                CHECK(status == FM_OK || (has_failed && status == FM_NO_MEMORY));
+            } while (has_failed);
+            CHECK(n_failures >= (n_rows > 1 ? 2 : 0));
+        }
+    free(out);
+    free_params(&p);
+    free_data(&d);
+#endif
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && !strcmp(argv[1], "isas")) { /* those that run here */
+        int available;
+        for (int i = 0; fm_isa_name(i, &available); i++)
+            if (available)
+                puts(fm_isa_name(i, NULL));
+        return 0;
+    }
+    RUN(tables);
+    RUN(bad_networks);
+    RUN(bad_calls);
+    RUN(failing_allocations);
+    RUN(number_of_threads);
+    RUN(load_and_store);
+    RUN(prediction);
+    RUN(gradients);
+    RUN(training);
+    RUN(large_batches);
+    RUN(strange_numbers);
+    RUN(not_finite);
+    RUN(several_callers);
+    return 0;
+}

@@ -1,0 +1,248 @@
+/* test_isas.c - what networks compute, as checksums: the same on every kernel set
+ * with a fused multiply-add, on this machine and on others.
+ *
+ *     test_isas            fails if two such sets of this machine differ
+ *     test_isas > a.txt    on two machines (or emulators): the files are equal
+ *
+ * One line per network: checksum of the sets with FMA, checksum of generic. Every
+ * row of the tables of activations, losses and solvers is in it, dense and CSR X,
+ * and sizes that fill no tile. That the numbers are right is checked in Python.
+ */
+#include "../../src_c/fastmlp.h"
+
+#include "check.h"
+#include <math.h>
+#include <string.h>
+
+enum { MAX_LAYERS = 4, MAX_ROWS = 600, MAX_NNZ = 100000 };
+
+/* ----------------------------------------------------------------- numbers */
+
+static uint64_t random_state;
+
+static double random_number(void) /* in [-1, 1), exact as a float */
+{
+    uint64_t z = random_state += 0x9e3779b97f4a7c15; /* splitmix64, Steele et al. 2014 */
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return (double)((z ^ (z >> 31)) >> 40) * 0x1p-23 - 1;
+}
+
+static size_t item(fm_dtype dtype)
+{
+    return dtype == FM_FLOAT32 ? 4 : 8;
+}
+
+static void *random_array(fm_dtype dtype, int64_t n, double scale, double shift)
+{
+    void *array = malloc((size_t)n * item(dtype));
+    CHECK(array);
+    for (int64_t i = 0; i < n; i++) {
+        double x = shift + scale * random_number();
+        if (dtype == FM_FLOAT32)
+            ((float *)array)[i] = (float)x;
+        else
+            ((double *)array)[i] = x;
+    }
+    return array;
+}
+
+static void add_to_checksum(uint64_t *sum, const void *array, fm_dtype dtype, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        double x = dtype == FM_FLOAT32 ? ((const float *)array)[i] : ((const double *)array)[i];
+        uint64_t bits = 0;
+        if (!isnan(x)) /* the bits of a NaN are the machine's business */
+            memcpy(&bits, &x, sizeof(x));
+        *sum = (*sum ^ bits) * 0x9e3779b97f4a7c15;
+        *sum ^= *sum >> 32;
+    }
+}
+
+/* ---------------------------------------------------------------- networks */
+
+typedef struct {
+    fm_dtype dtype;
+    int n_layers;
+    int64_t units[MAX_LAYERS + 1];
+    int64_t n_rows, batch;
+    int csr;
+    int hidden, out, loss, solver;
+} network;
+
+static const void *const *in(void *const *pointers)
+{
+    return (const void *const *)pointers;
+}
+
+static void add_params_to_checksum(uint64_t *sum, const network *net, void *const *W, void *const *b)
+{
+    for (int l = 0; l < net->n_layers; l++) {
+        add_to_checksum(sum, W[l], net->dtype, net->units[l] * net->units[l + 1]);
+        add_to_checksum(sum, b[l], net->dtype, net->units[l + 1]);
+    }
+}
+
+/* Trains for two epochs, predicts, takes loss and gradient: a checksum of all. */
+static uint64_t checksum(const network *net, const char *isa)
+{
+    const fm_dtype dtype = net->dtype;
+    const int64_t n = net->n_rows, p = net->units[0], q = net->units[net->n_layers];
+    uint64_t sum = 0;
+    random_state = 7;
+
+    void *X = random_array(dtype, n * p, 1, 0);
+    void *y = random_array(dtype, n * q, 0.4, 0.5); /* fits every loss */
+    void *out = random_array(dtype, n * q, 0, 0);
+    double *weights = random_array(FM_FLOAT64, n, 0.5, 1);
+    int64_t order[2 * MAX_ROWS];
+    for (int64_t i = 0; i < 2 * n; i++)
+        order[i] = i * 31 % n;
+
+    static int32_t indices[MAX_NNZ], indptr[MAX_ROWS + 1];
+    fm_matrix matrix = {.dtype = dtype, .n_rows = n, .n_cols = p, .data = X};
+    matrix.row_stride = (int64_t)item(dtype) * p;
+    matrix.col_stride = (int64_t)item(dtype);
+    if (net->csr) { /* every third feature, shifted from row to row */
+        int32_t nnz = 0;
+        for (int64_t i = 0; i < n; i++) {
+            for (int64_t j = i % 3; j < p; j += 3)
+                indices[nnz++] = (int32_t)j;
+            indptr[i + 1] = nnz;
+        }
+        matrix.indices = indices;
+        matrix.indptr = indptr;
+        matrix.index_bytes = 4;
+        matrix.nnz = nnz;
+    }
+    fm_targets targets = {.values = y};
+
+    void *W[MAX_LAYERS], *b[MAX_LAYERS];
+    int activations[MAX_LAYERS];
+    for (int l = 0; l < net->n_layers; l++) {
+        const double width = 1 / sqrt((double)net->units[l]);
+        W[l] = random_array(dtype, net->units[l] * net->units[l + 1], width, 0);
+        b[l] = random_array(dtype, net->units[l + 1], width, 0);
+        activations[l] = l + 1 < net->n_layers ? net->hidden : net->out;
+    }
+    fm_config config = {.dtype = dtype,
+                        .n_layers = net->n_layers,
+                        .units = net->units,
+                        .activations = activations,
+                        .loss = net->loss,
+                        .solver = net->solver,
+                        .alpha = 1e-3,
+                        .momentum = 0.9,
+                        .nesterov = 1,
+                        .beta_1 = 0.9,
+                        .beta_2 = 0.999,
+                        .epsilon = 1e-8,
+                        .max_rows = net->batch,
+                        .max_nnz = net->csr ? MAX_NNZ : 0,
+                        .isa = isa};
+    fm_net *handle;
+    CHECK(fm_net_create(&handle, &config) == FM_OK);
+    CHECK(fm_net_load(handle, -1, in(W), in(b)) == FM_OK);
+
+    double loss;
+    int64_t step = 0;
+    CHECK(fm_net_train(handle, &loss, &step, &matrix, &targets, weights, order, 2 * n,
+                       net->batch, 0.01, 0) == FM_OK);
+    add_to_checksum(&sum, &loss, FM_FLOAT64, 1);
+    int n_slots;
+    fm_solver_name(net->solver, &n_slots);
+    for (int slot = n_slots - 1; slot >= -1; slot--) {
+        CHECK(fm_net_store(handle, slot, W, b) == FM_OK);
+        add_params_to_checksum(&sum, net, W, b);
+    }
+    fm_net_free(handle);
+
+    for (int all = 0; all <= 1; all++) {
+        matrix.n_rows = all ? n : 1;
+        CHECK(fm_predict(out, &matrix, dtype, net->n_layers, net->units, in(W), in(b), activations,
+                         isa, 0, 0) == FM_OK);
+        add_to_checksum(&sum, out, dtype, matrix.n_rows * q);
+    }
+
+    config.solver = -1;
+    CHECK(fm_net_create(&handle, &config) == FM_OK);
+    CHECK(fm_net_load(handle, -1, in(W), in(b)) == FM_OK);
+    CHECK(fm_net_loss_grad(handle, &loss, W, b, &matrix, &targets, NULL, 0) == FM_OK);
+    add_to_checksum(&sum, &loss, FM_FLOAT64, 1);
+    add_params_to_checksum(&sum, net, W, b);
+    fm_net_free(handle);
+
+    for (int l = 0; l < net->n_layers; l++) {
+        free(W[l]);
+        free(b[l]);
+    }
+    free(X);
+    free(y);
+    free(out);
+    free(weights);
+    return sum;
+}
+
+static void compare(const network *net)
+{
+    uint64_t fused = 0, plain = 0;
+    const char *fused_by = NULL, *name;
+    int available;
+    for (int i = 0; (name = fm_isa_name(i, &available)); i++) {
+        if (!available)
+            continue;
+        uint64_t sum = checksum(net, name);
+        if (!strcmp(name, "generic")) {
+            plain = sum;
+            continue;
+        }
+        if (fused_by && sum != fused) {
+            fprintf(stderr, "%s and %s differ:\n", fused_by, name);
+            fused_by = "";
+        }
+        if (!fused_by) {
+            fused = sum;
+            fused_by = name;
+        }
+    }
+    printf("f%d %-8s %-8s %-15s %-4s %s ", net->dtype == FM_FLOAT32 ? 32 : 64,
+           fm_activation_name(net->hidden, &available), fm_activation_name(net->out, &available),
+           fm_loss_name(net->loss), fm_solver_name(net->solver, &available),
+           net->csr ? "csr  " : "dense");
+    for (int l = 0; l <= net->n_layers; l++)
+        printf("%c%d", l ? '-' : ' ', (int)net->units[l]);
+    printf("  %016llx %016llx\n", (unsigned long long)fused, (unsigned long long)plain);
+    fflush(stdout);
+    CHECK(!fused_by || *fused_by);
+}
+
+int main(void)
+{
+    /* Tiles and panels are 4 to 32 wide, chunks along k 256 and 512 long. */
+    static const network shapes[] = {
+        {.n_layers = 2, .units = {20, 100, 2}, .n_rows = 77, .batch = 30},
+        {.n_layers = 3, .units = {33, 65, 17, 19}, .n_rows = 50, .batch = 50},
+        {.n_layers = 3, .units = {5, 1, 3, 16}, .n_rows = 600, .batch = 530},
+        {.n_layers = 1, .units = {1, 1}, .n_rows = 9, .batch = 1},
+        {.n_layers = 2, .units = {520, 40, 10}, .n_rows = 31, .batch = 16},
+        {.n_layers = 2, .units = {3, 530, 20}, .n_rows = 31, .batch = 16},
+        {.n_layers = 2, .units = {150, 31, 33}, .n_rows = 40, .batch = 17, .csr = 1},
+    };
+    enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
+    int i = 0, where, n_slots;
+    for (int dtype = 0; dtype < 2; dtype++)
+        for (int hidden = 0; fm_activation_name(hidden, &where); hidden++)
+            for (int loss = 0; where & FM_FOR_HIDDEN && fm_loss_name(loss); loss++)
+                for (int out = 0, w; fm_activation_name(out, &w); out++)
+                    for (int solver = 0; w & FM_FOR_OUTPUT && fm_solver_name(solver, &n_slots);
+                         solver++, i++) {
+                        network net = shapes[i % N_SHAPES];
+                        net.dtype = dtype ? FM_FLOAT64 : FM_FLOAT32;
+                        net.hidden = hidden;
+                        net.out = out;
+                        net.loss = loss;
+                        net.solver = solver;
+                        compare(&net);
+                    }
+    return 0;
+}
