@@ -3,7 +3,6 @@
 import copy
 import gc
 import io
-import itertools
 import pickle
 import subprocess
 import sys
@@ -305,7 +304,7 @@ def test_pickle_of_another_version():
         back = MLPRegressor.__new__(MLPRegressor)
         with pytest.warns(InconsistentVersionWarning, match="fastmlp.MLPRegressor") as caught:
             back.__setstate__(state)
-        assert caught[0].message.original_sklearn_version == version or "unknown"
+        assert caught[0].message.original_sklearn_version == (version or "unknown")
         assert fastmlp.__version__ in str(caught[0].message)
         assert "_fastmlp_version" not in vars(back)
         np.testing.assert_array_equal(back.predict(X), estimator.predict(X))
@@ -435,7 +434,9 @@ def test_requests():
     estimator.set_partial_fit_request(sample_weight=True, classes=True)
     routed = estimator.get_metadata_routing()
     assert routed.partial_fit.requests == {"sample_weight": True, "classes": True}
-    assert not hasattr(MLPRegressor().get_metadata_routing().partial_fit.requests, "classes")
+    estimator = MLPRegressor().set_partial_fit_request(sample_weight=True)
+    routed = estimator.get_metadata_routing()
+    assert routed.partial_fit.requests == {"sample_weight": True}
 
 
 # ---------------------------------------------------------------------------------------- display
@@ -456,7 +457,7 @@ def test_display(name):
 
 
 def test_many_estimators_do_not_leak():
-    """Each fit releases what it took: a thousand nets of this size are 6 GB."""
+    """Each fit releases what it took: 200 nets of this size are more than 1 GB."""
     resource = pytest.importorskip("resource")
     estimator = MLPRegressor(hidden_layer_sizes=(400,), max_iter=1, random_state=0)
     data, target = np.zeros((4, 500)), np.zeros(4)
@@ -464,11 +465,7 @@ def test_many_estimators_do_not_leak():
         estimator.fit(data, target).partial_fit(data, target)
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    kept = []
-    for i in itertools.count():
+    for _ in range(200):
         estimator.fit(data, target).partial_fit(data, target).predict(data)
-        kept.append(pickle.dumps(clone(estimator)))
-        if i == 200:
-            break
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200 * 1024 * (1024 if sys.platform == "darwin" else 1)  # bytes on macOS

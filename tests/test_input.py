@@ -787,6 +787,15 @@ def assert_unchanged(estimator, before):
             np.testing.assert_equal(now[name], value, err_msg=name)
 
 
+def with_params(estimator, params):
+    """Fit with other parameters, which are taken back afterwards."""
+    kept = estimator.get_params()
+    try:
+        estimator.set_params(**params).fit(X, y)
+    finally:
+        estimator.set_params(**kept)
+
+
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("warm_start", [False, True])
@@ -798,12 +807,12 @@ def test_failed_fit_changes_nothing(name, solver, warm_start):
         "length": lambda e: e.fit(X, y[:-1]),
         "weights": lambda e: e.fit(X, y, np.ones(3)),
         "classes": lambda e: e.fit(X, changed(z, 0, np.nan)),
-        "parameter": lambda e: copy.copy(e).set_params(alpha=-1).fit(X, y),
+        "parameter": lambda e: with_params(e, {"alpha": -1}),
         "batch": lambda e: e.fit(X, y, np.r_[np.zeros(29), 1.0] * 0),
     }
     if solver != "lbfgs":
         split = {"early_stopping": True, "validation_fraction": 0.01}
-        failures["split"] = lambda e: copy.copy(e).set_params(**split).fit(X, y)
+        failures["split"] = lambda e: with_params(e, split)
     fitted = make(fastmlp, name, solver=solver, warm_start=warm_start).fit(X, y)
     fresh = make(fastmlp, name, solver=solver, warm_start=warm_start)
     for what, fail in failures.items():

@@ -442,7 +442,6 @@ def test_estimators_fitted_in_several_threads(larger):
     data, labels, params = larger
 
     def fit(seed):
-        params["random_state"]  # shared, read only
         return weights(MLPClassifier(**params | {"random_state": seed % 3}).fit(data, labels))
 
     with ThreadPoolExecutor(4) as pool:
