@@ -20,6 +20,7 @@ def show_config() -> None:
     rows = {
         "fastmlp": __version__,
         "kernel sets": f"{available} (compiled in: {', '.join(_core.ALL_ISAS)})",
+        "for bfloat16": ", ".join(_core.bfloat16_isas()),
         "threads": _core.get_num_threads(),
         "compiler": _core.BUILD_INFO,
         "python": f"{platform.python_version()} on {sys.platform} {platform.machine()}",

@@ -27,6 +27,7 @@ cdef extern from "fastmlp.h" nogil:
     const char *fm_loss_name(int i)
     const char *fm_solver_name(int i, int *n_slots)
     const char *fm_isa_name(int i, int *available)
+    const char *fm_bfloat16_isa_name(int i, int *available)
     const char *fm_build_info()
     int fm_get_num_threads()
     void fm_set_num_threads(int n)

@@ -61,6 +61,20 @@ BUILD_INFO = fm_build_info().decode()
 MAX_BLOCK = FM_MAX_BLOCK
 
 
+def bfloat16_isas():
+    """Names of the kernel sets for bfloat16 that this machine runs, best first.
+
+    Those for bfloat16 instructions are tried out before they are named.
+    """
+    cdef int i = 0, available
+    names = []
+    while fm_bfloat16_isa_name(i, &available) != NULL:
+        if available:
+            names.append(fm_bfloat16_isa_name(i, NULL).decode())
+        i += 1
+    return tuple(names)
+
+
 def get_num_threads():
     """Number of threads that ``n_threads=0`` stands for."""
     return fm_get_num_threads()
@@ -71,7 +85,7 @@ def set_num_threads(int n):
     fm_set_num_threads(n)
 
 
-cdef int _raise(fm_status status, isa=None) except -1:
+cdef int _raise(fm_status status, isa=None, bint bfloat16=False) except -1:
     text = fm_status_text(status).decode()
     if status == FM_NO_MEMORY or status == FM_TOO_LARGE:
         raise MemoryError(text)
@@ -81,7 +95,7 @@ cdef int _raise(fm_status status, isa=None) except -1:
         asked = isa if isa is not None else os.environ.get("FASTMLP_ISA")
         raise ValueError(
             f"{text}: {asked!r} (argument isa or environment variable FASTMLP_ISA); "
-            f"this machine runs {', '.join(ISAS)}"
+            f"this machine runs {', '.join(bfloat16_isas() if bfloat16 else ISAS)}"
         )
     raise ValueError(text)
 
@@ -309,7 +323,8 @@ cdef class Net:
         0 for dense X. For CSR X at least 1 and no less than the non-zeros of any
         mini-batch (or of any ``MAX_BLOCK`` rows of a larger one).
     isa : str or None
-        A name of ``ISAS``; None takes environment variable FASTMLP_ISA or the best.
+        A name of ``ISAS`` (with `bfloat16` of ``bfloat16_isas()``); None takes environment
+        variable FASTMLP_ISA or the best.
 
     Raises
     ------
@@ -369,7 +384,7 @@ cdef class Net:
         config.isa = NULL if isa_name is None else <const char *>isa_name
         status = fm_net_create(&self.net, &config)
         if status != FM_OK:
-            _raise(status, isa)
+            _raise(status, isa, bfloat16)
 
     def __dealloc__(self):
         fm_net_free(self.net)
@@ -669,5 +684,5 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     if status == FM_NOT_FINITE:
         return None
     if status != FM_OK:
-        _raise(status, isa)
+        _raise(status, isa, bfloat16)
     return out

@@ -484,8 +484,9 @@ class MLPClassifier(ClassifierMixin, _BaseMLP):
         - 'bfloat16', float32, except that products of matrices take their operands (X, weights,
           activations, error signals) rounded to bfloat16, which has eight significant bits. Sums,
           weights, intercepts, the state of the solver and losses are float32. Meant for large
-          networks on CPUs with instructions for such products; elsewhere results are nearly the
-          same, but slower than with 'float32'. 'lbfgs' may end early on so coarse a loss.
+          networks on CPUs with instructions for such products (AMX, AVX512_BF16); elsewhere
+          results are nearly the same, but slower than with 'float32'. 'lbfgs' may end early on so
+          coarse a loss.
 
     Attributes
     ----------
@@ -898,8 +899,9 @@ class MLPRegressor(RegressorMixin, _BaseMLP):
         - 'bfloat16', float32, except that products of matrices take their operands (X, weights,
           activations, error signals) rounded to bfloat16, which has eight significant bits. Sums,
           weights, intercepts, the state of the solver and losses are float32. Meant for large
-          networks on CPUs with instructions for such products; elsewhere results are nearly the
-          same, but slower than with 'float32'. 'lbfgs' may end early on so coarse a loss.
+          networks on CPUs with instructions for such products (AMX, AVX512_BF16); elsewhere
+          results are nearly the same, but slower than with 'float32'. 'lbfgs' may end early on so
+          coarse a loss.
 
     Attributes
     ----------

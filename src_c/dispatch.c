@@ -1,8 +1,10 @@
 /* dispatch.c - which kernel sets there are and which this machine runs. */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels.h"
+#include "x86_bf16.h"
 
 #if defined(__x86_64__)
 extern const fm_kernels fm_kernels_avx512_f32, fm_kernels_avx512_f64, fm_kernels_avx512_bf16;
@@ -32,14 +34,81 @@ static int has_always(void)
     return 1;
 }
 
-#define ROW(isa, available) \
-    {{&fm_kernels_##isa##_f32, &fm_kernels_##isa##_f64, &fm_kernels_##isa##_bf16}, available}
+#if defined(FM_HAS_AVX512BF16) || defined(FM_HAS_AMX)
+/* Whether a set passes packed_check.c, asked once. Two threads may ask at the same
+ * time; they find the same. */
+static int passes(atomic_int *known, const fm_kernels *set)
+{
+    enum { UNKNOWN, NO, YES };
+    if (atomic_load(known) == UNKNOWN)
+        atomic_store(known, fm_packed_check(set, &fm_kernels_avx512_bf16) ? YES : NO);
+    return atomic_load(known) == YES;
+}
+#endif
+
+#ifdef FM_HAS_AVX512BF16
+extern const fm_kernels fm_kernels_avx512bf16_bf16;
+
+static int has_avx512bf16(void)
+{
+    static atomic_int known;
+    return has_avx512() && __builtin_cpu_supports("avx512bf16") &&
+           passes(&known, &fm_kernels_avx512bf16_bf16);
+}
+#endif
+
+#ifdef FM_HAS_AMX
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern const fm_kernels fm_kernels_amx_bf16;
+
+/* AMX's registers are so large that Linux (5.16 and later) gives them only to
+ * processes that ask: Linux, Documentation/arch/x86/xstate.rst. Threads and forked
+ * children of the process have them too. Asking again is harmless. */
+static int allows_amx(void)
+{
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    enum { AMX_BF16 = 1 << 22, AMX_TILE = 1 << 24, TILE_STATE = 3 << 17 };
+    unsigned a, b, c, d, enabled, high;
+    if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & AMX_BF16) ||
+        !(d & AMX_TILE))
+        return 0;
+    __asm__("xgetbv" : "=a"(enabled), "=d"(high) : "c"(0));
+    return (enabled & TILE_STATE) == TILE_STATE &&
+           syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+static int has_amx(void)
+{
+    static atomic_int known, refused;
+    if (atomic_load(&refused))
+        return 0;
+    if (!atomic_load(&known) && !allows_amx()) {
+        atomic_store(&refused, 1);
+        return 0;
+    }
+    return passes(&known, &fm_kernels_amx_bf16);
+}
+#endif
+
+#define ROW(isa, available)                                                                       \
+    {#isa, {&fm_kernels_##isa##_f32, &fm_kernels_##isa##_f64, &fm_kernels_##isa##_bf16}, available}
+#define BFLOAT16_ROW(isa, available) {#isa, {[FM_BFLOAT16] = &fm_kernels_##isa##_bf16}, available}
 
 /* Best first. */
 static const struct {
-    const fm_kernels *sets[3]; /* by fm_dtype */
+    const char *name;
+    const fm_kernels *sets[3]; /* by fm_dtype; NULL: none for it */
     int (*available)(void);
 } isas[] = {
+#ifdef FM_HAS_AMX
+    BFLOAT16_ROW(amx, has_amx),
+#endif
+#ifdef FM_HAS_AVX512BF16
+    BFLOAT16_ROW(avx512bf16, has_avx512bf16),
+#endif
 #if defined(__x86_64__)
     ROW(avx512, has_avx512),
     ROW(avx2, has_avx2),
@@ -50,13 +119,27 @@ static const struct {
 };
 enum { N_ISAS = sizeof(isas) / sizeof(*isas) };
 
+/* Number i of the rows that have a set for dtype. */
+static const char *name_of(int i, fm_dtype dtype, int *available)
+{
+    for (int k = 0; k < N_ISAS && i >= 0; k++) {
+        if (!isas[k].sets[dtype] || i-- > 0)
+            continue;
+        if (available)
+            *available = isas[k].available();
+        return isas[k].name;
+    }
+    return NULL;
+}
+
 const char *fm_isa_name(int i, int *available)
 {
-    if (i < 0 || i >= N_ISAS)
-        return NULL;
-    if (available)
-        *available = isas[i].available();
-    return isas[i].sets[0]->isa;
+    return name_of(i, FM_FLOAT32, available);
+}
+
+const char *fm_bfloat16_isa_name(int i, int *available)
+{
+    return name_of(i, FM_BFLOAT16, available);
 }
 
 const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status)
@@ -67,7 +150,7 @@ const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *
         isa = NULL;
     *status = isa ? FM_UNKNOWN_ISA : FM_NO_ISA;
     for (int i = 0; i < N_ISAS; i++) {
-        if (isa && strcmp(isa, isas[i].sets[0]->isa) != 0)
+        if (!isas[i].sets[dtype] || (isa && strcmp(isa, isas[i].name) != 0))
             continue;
         if (isas[i].available()) {
             *status = FM_OK;

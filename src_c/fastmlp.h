@@ -59,6 +59,10 @@ FM_API const char *fm_solver_name(int i, int *n_slots); /* state vectors per par
  * operating system run it. NULL past the end. */
 FM_API const char *fm_isa_name(int i, int *available);
 
+/* The same for FM_BFLOAT16, which has some of its own. To be available a set for
+ * bfloat16 instructions must also pass a check, made once when first asked for. */
+FM_API const char *fm_bfloat16_isa_name(int i, int *available);
+
 /* -------------------------------------------------------------------- data
  * X: dense with any strides (in bytes, may be negative), or CSR. The element
  * type may differ from T; it is converted as rows are gathered. */

@@ -91,6 +91,7 @@ typedef struct fm_kernels {
     const char *isa;
     fm_dtype dtype; /* of T */
     size_t item;    /* sizeof(T) */
+    int64_t row_unit; /* r0 below is a multiple of it, r1 too or the end of the batch */
 
     /* Bytes of a part, SIZE_MAX if they overflow size_t, 0 if not needed. */
     size_t (*part_bytes)(int part, const fm_layer *layer);
@@ -140,5 +141,8 @@ enum { FM_FEW = 4 };
 
 /* dispatch.c: NULL with a reason in *status. isa NULL: FASTMLP_ISA, else best. */
 const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status);
+
+/* packed_check.c: whether two sets agree on a small network; 0 also without memory. */
+int fm_packed_check(const fm_kernels *set, const fm_kernels *emulation);
 
 #endif

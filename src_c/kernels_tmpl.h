@@ -34,6 +34,9 @@
 #ifndef FM_BF16
 #define FM_BF16 0
 #endif
+#ifndef FM_PACKED
+#define FM_PACKED 0 /* 1: this serves kernels_bf16.h, which takes what it can use */
+#endif
 
 /* What a product reads in place of x: x rounded to bfloat16, the nearest one and
  * of two the even one. NaN stays. */
@@ -80,7 +83,7 @@ FM_INLINE int64_t fm_ld(int64_t max_rows)
 
 FM_INLINE int fm_is_narrow(const fm_layer *l)
 {
-    return l->is_output && l->fan_out <= FM_NARROW;
+    return !FM_PACKED && l->is_output && l->fan_out <= FM_NARROW;
 }
 
 FM_INLINE int64_t fm_weights_size(const fm_layer *l)
@@ -231,7 +234,7 @@ static void fm_refresh(const fm_layer *l, int64_t j, int64_t f0, int64_t f1)
         fm_refresh_squares(l, f0, f1, j);
 }
 
-static void fm_load(const fm_layer *l, int part, const void *W, const void *b)
+static void fm_copy_in(const fm_layer *l, int part, const void *W, const void *b)
 {
     const int64_t K = l->fan_in, N = l->fan_out;
     const T *from = W;
@@ -258,6 +261,12 @@ static void fm_load(const fm_layer *l, int part, const void *W, const void *b)
     }
     memcpy(bias, b, (size_t)N * sizeof(T));
     memset(bias + N, 0, (size_t)(fm_padded(N) - N) * sizeof(T));
+}
+
+static void fm_load(const fm_layer *l, int part, const void *W, const void *b)
+{
+    const int64_t K = l->fan_in, N = l->fan_out;
+    fm_copy_in(l, part, W, b);
     if (part == FM_PARAMS)
         for (int64_t f = 0; f < K; f += FM_UNIT_FEATURES)
             for (int64_t j = 0; j < (fm_is_narrow(l) ? 1 : fm_panels(N)); j++)
@@ -851,11 +860,13 @@ static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_ro
 #define FM_SUFFIX _f32
 #endif
 
+#if !FM_PACKED
 extern const fm_kernels FM_JOIN(fm_kernels_, FM_ISA, FM_SUFFIX);
 const fm_kernels FM_JOIN(fm_kernels_, FM_ISA, FM_SUFFIX) = {
     .isa = FM_ISA_NAME,
     .dtype = FM_F64 ? FM_FLOAT64 : FM_FLOAT32,
     .item = sizeof(T),
+    .row_unit = 1,
     .part_bytes = fm_part_bytes,
     .input_bytes = fm_input_bytes,
     .load = fm_load,
@@ -876,3 +887,4 @@ const fm_kernels FM_JOIN(fm_kernels_, FM_ISA, FM_SUFFIX) = {
     .read_row = fm_read_whole_row,
     .predict_few = fm_predict_few,
 };
+#endif

@@ -360,6 +360,14 @@ static void pass_rows(fm_net *net, const fm_batch *batch, int64_t r0, int64_t r1
         k->backward(&layers[l], &layers[l - 1], r0, r1);
 }
 
+/* Where the rows of a member begin. */
+static int64_t first_row(const fm_net *net, int64_t n_rows, int rank, int size)
+{
+    const int64_t unit = net->kernels->row_unit;
+    const int64_t row = (n_rows + unit - 1) / unit * rank / size * unit;
+    return row < n_rows ? row : n_rows;
+}
+
 /* The first unit whose running cost reaches share rank / size. */
 static int64_t first_unit(const fm_net *net, int rank, int size)
 {
@@ -421,7 +429,8 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
                 net->kernels->fill_buckets(&net->buckets, &block);
             block.buckets = &net->buckets;
         }
-        pass_rows(net, &block, block.n_rows * rank / size, block.n_rows * (rank + 1) / size);
+        pass_rows(net, &block, first_row(net, block.n_rows, rank, size),
+                  first_row(net, block.n_rows, rank + 1, size));
         fm_barrier(team);
         if (rank == 0)
             loss += sum_of_losses(net, &block);

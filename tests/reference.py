@@ -252,6 +252,11 @@ ISAS = ALL_ISAS = ("reference",)
 MAX_BLOCK = 1024  # no meaning here
 BUILD_INFO = f"NumPy {np.__version__} reference"
 
+
+def bfloat16_isas():
+    return ISAS
+
+
 _n_threads = 1
 
 

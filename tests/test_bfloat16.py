@@ -23,7 +23,15 @@ from fastmlp import MLPClassifier, MLPRegressor, _core
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+# Kernel sets for bfloat16 instructions add in an order of their own.
+EMULATED = _core.ISAS
 FMA_ISAS = [isa for isa in _core.ISAS if isa != "generic"]
+
+
+@pytest.fixture(params=_core.bfloat16_isas())
+def isa(request):
+    """Every kernel set for bfloat16 that this machine runs."""
+    return request.param
 
 
 # ---------------------------------------------------------------------------------- the rounding
@@ -279,7 +287,9 @@ def test_fma_isas(units, n, density, hidden):
 def test_few_rows_are_predicted_as_many(units, isa):
     p = problems.make(units, 100, np.float32, loss="squared_error")
     whole = predict(_core, p, isa=isa)
-    tolerance = np.abs(whole).max() * 2e-6  # a narrow last layer is summed in another order
+    # A narrow last layer is summed in another order; by bfloat16 instructions every layer, so that
+    # a hidden value may be rounded the other way.
+    tolerance = np.abs(whole).max() * (2e-6 if isa in EMULATED else 5e-3)
     for n in (1, 2, 3, 4, 5, 15, 16, 17):
         part = predict(_core, p.but(X=p.X[:n]), isa=isa)
         np.testing.assert_allclose(part, whole[:n], rtol=0, atol=tolerance)
@@ -293,7 +303,7 @@ def test_every_form_of_x_gives_the_same(isa):
     for other in others:
         assert_all_same_bits(other, first)
     sparse = predict(_core, p.but(X=sp.csr_array(p.X)), isa=isa)
-    np.testing.assert_allclose(sparse, first[0], rtol=1e-5)
+    np.testing.assert_allclose(sparse, first[0], rtol=1e-5 if isa in EMULATED else 1e-2)
 
 
 def test_float64_and_bfloat16_do_not_go_together():

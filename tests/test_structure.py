@@ -38,13 +38,16 @@ MAY_INCLUDE = {
     "threads.c": {"threads.h"},
     "cpus.c": {"fastmlp.h", "threads.h"},
     "kernels.h": {"fastmlp.h", "optimizers.h"},
-    "dispatch.c": {"fastmlp.h", "kernels.h"},
+    "x86_bf16.h": set(),
+    "dispatch.c": {"fastmlp.h", "kernels.h", "x86_bf16.h"},
+    "packed_check.c": {"kernels.h"} | TABLES,
     "tables.c": {"fastmlp.h"} | TABLES,
     "fpu.h": set(),
     "net.h": {"fastmlp.h", "kernels.h"},
     "net.c": {"net.h", "fpu.h", "threads.h"} | TABLES,
     "predict.c": {"net.h", "threads.h"} | TABLES,
-    "isa/*.c": {"kernels_tmpl.h", "simd/*.h"},
+    "isa/*.c": {"kernels_tmpl.h", "kernels_bf16.h", "simd/*.h", "x86_bf16.h"},
+    "kernels_bf16.h": {"kernels_tmpl.h"},
     "kernels_tmpl.h": {"kernels.h", "gemm.h"} | TABLES,
     "gemm.h": {"activations.h"},
     "losses.h": {"activations.h"},
@@ -52,9 +55,9 @@ MAY_INCLUDE = {
     "activations.h": {"fastmlp.h", "vmath.h"},
     "vmath.h": set(),
     "simd/common.h": set(),
-    "simd/*.h": {"simd/common.h"},
+    "simd/*.h": {"simd/common.h", "simd/avx512.h"},
 }
-SIMD_SIDE = ["simd/*", "isa/*", "gemm.h", "vmath.h", "kernels_tmpl.h"]
+SIMD_SIDE = ["simd/*", "isa/*", "gemm.h", "vmath.h", "kernels_tmpl.h", "kernels_bf16.h"]
 
 # What a module of the package may import of the package, and which other packages at all: those
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.

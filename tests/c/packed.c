@@ -1,0 +1,292 @@
+/* packed.c - kernels_bf16.h, on C versions of the instructions, against the
+ * emulation of kernels_tmpl.h, which the Python tests hold against the reference.
+ *
+ * On small integers every order of summation gives the same, so all bits must
+ * agree; on other numbers, where now and then a value is rounded the other way
+ * after a sum in another order, results must be close. Memory is checked by
+ * compiling this with sanitizers. tests/test_packed.py builds and runs it.
+ */
+#include "activations.h"
+#include "fastmlp.h"
+#include "kernels.h"
+#include "losses.h"
+
+#include "check.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Instead of dispatch.c. */
+extern const fm_kernels fm_kernels_generic_bf16, fm_kernels_emulated_amx_bf16,
+    fm_kernels_emulated_avx512bf16_bf16;
+static const fm_kernels *const sets[] = {&fm_kernels_generic_bf16, &fm_kernels_emulated_amx_bf16,
+                                         &fm_kernels_emulated_avx512bf16_bf16};
+enum { N_SETS = sizeof(sets) / sizeof(*sets) };
+
+const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status)
+{
+    *status = FM_OK;
+    for (int i = 0; i < N_SETS; i++)
+        if (dtype == FM_BFLOAT16 && strcmp(sets[i]->isa, isa) == 0)
+            return sets[i];
+    *status = FM_UNKNOWN_ISA;
+    return NULL;
+}
+
+static uint64_t random_state;
+
+static double random_number(void) /* in [-1, 1) */
+{
+    uint64_t z = random_state += 0x9e3779b97f4a7c15; /* splitmix64, Steele et al. 2014 */
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return (double)((z ^ (z >> 31)) >> 40) * 0x1p-23 - 1;
+}
+
+static float draw(int integers, double scale)
+{
+    return (float)(integers ? floor(1.5 + 1.5 * random_number()) - 1 : scale * random_number());
+}
+
+static float *allocate(int64_t n)
+{
+    float *a = malloc((size_t)n * sizeof(float));
+    CHECK(a);
+    for (int64_t i = 0; i < n; i++)
+        a[i] = NAN;
+    return a;
+}
+
+enum { MAX_LAYERS = 4, MAX_ROWS = 1100 };
+typedef struct {
+    int n_layers;
+    int64_t units[MAX_LAYERS + 1];
+    int64_t n_rows, batch_size;
+    int hidden, out, loss, solver, sparse, integers;
+} problem;
+
+/* Everything that comes out of one set, one after the other. */
+typedef struct {
+    float *numbers;
+    int64_t n;
+    double loss;
+} results;
+
+static int64_t n_params(const problem *p)
+{
+    int64_t n = 0;
+    for (int l = 0; l < p->n_layers; l++)
+        n += (p->units[l] + 1) * p->units[l + 1];
+    return n;
+}
+
+static void cut(const problem *p, float *flat, void *W[], void *b[])
+{
+    for (int l = 0; l < p->n_layers; l++) {
+        W[l] = flat;
+        flat += p->units[l] * p->units[l + 1];
+        b[l] = flat;
+        flat += p->units[l + 1];
+    }
+}
+
+static const void *const *in(void *const *pointers)
+{
+    return (const void *const *)pointers;
+}
+
+static results run(const problem *p, const char *isa, int n_threads)
+{
+    random_state = 7;
+    const int64_t K = p->units[0], N = p->units[p->n_layers], rows = p->n_rows, size = n_params(p);
+    float *X = allocate(rows * K), *y = allocate(rows * N), *start = allocate(size);
+    double *weight = malloc((size_t)rows * sizeof(double));
+    int64_t *order = malloc((size_t)rows * sizeof(int64_t));
+    int32_t *indices = malloc((size_t)(rows * K) * sizeof(int32_t));
+    int32_t *indptr = malloc((size_t)(rows + 1) * sizeof(int32_t));
+    CHECK(weight && order && indices && indptr);
+    int64_t nnz = 0;
+    indptr[0] = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t k = 0; k < K; k++) {
+            const float x = draw(p->integers, 2);
+            if (p->sparse && random_number() > 0)
+                continue;
+            indices[nnz] = (int32_t)k;
+            X[nnz++] = x;
+        }
+        indptr[r + 1] = (int32_t)nnz;
+        order[r] = (r * 7 + 3) % rows; /* rows is no multiple of 7 */
+        weight[r] = p->integers ? 1 : 0.5 + random_number() / 3;
+        for (int64_t n = 0; n < N; n++)
+            y[r * N + n] = p->integers ? draw(1, 1) : (float)(random_number() > 0.3);
+    }
+    for (int64_t i = 0; i < size; i++)
+        start[i] = draw(p->integers, 0.3);
+    void *W[MAX_LAYERS], *b[MAX_LAYERS];
+    cut(p, start, W, b);
+    fm_matrix matrix = {.dtype = FM_FLOAT32, .n_rows = rows, .n_cols = K, .data = X,
+                        .row_stride = K * 4, .col_stride = 4};
+    if (p->sparse) {
+        matrix.indices = indices;
+        matrix.indptr = indptr;
+        matrix.nnz = nnz;
+        matrix.index_bytes = 4;
+    }
+    const fm_targets targets = {.values = y};
+    int activations[MAX_LAYERS];
+    for (int l = 0; l < p->n_layers; l++)
+        activations[l] = l + 1 < p->n_layers ? p->hidden : p->out;
+
+    results out = {.n = 3 * size + 2 * rows * N + 5 * N};
+    out.numbers = allocate(out.n);
+    float *at = out.numbers;
+    fm_config config = {.dtype = FM_BFLOAT16, .n_layers = p->n_layers, .units = p->units,
+                        .activations = activations, .loss = p->loss, .solver = p->solver,
+                        .alpha = 0.5, .momentum = 0.5, .nesterov = 1, .beta_1 = 0.9,
+                        .beta_2 = 0.999, .epsilon = 1e-8, .max_rows = p->batch_size,
+                        .max_nnz = p->sparse ? nnz + 1 : 0, .isa = isa};
+    fm_net *net;
+    CHECK(fm_net_create(&net, &config) == FM_OK);
+    CHECK(strcmp(fm_net_isa(net), isa) == 0);
+    CHECK(fm_net_load(net, -1, in(W), in(b)) == FM_OK);
+    int64_t step = 0;
+    double loss;
+    /* Integers: one step of a power of two, and nothing is rounded but operands. */
+    const int64_t n_order = p->integers ? p->batch_size : rows;
+    CHECK(fm_net_train(net, &out.loss, &step, &matrix, &targets, p->integers ? NULL : weight, order,
+                       n_order, p->batch_size, p->integers ? 0x1p-6 : 0.01, n_threads) == FM_OK);
+    cut(p, at, W, b);
+    CHECK(fm_net_store(net, -1, W, b) == FM_OK);
+    at += size;
+    cut(p, at, W, b);
+    CHECK(fm_net_store(net, 0, W, b) == FM_OK);
+    at += size;
+    fm_net_free(net);
+
+    cut(p, start, W, b);
+    config.solver = -1;
+    config.max_rows = rows > 40 ? rows / 2 + 1 : rows; /* several blocks of rows */
+    CHECK(fm_net_create(&net, &config) == FM_OK);
+    CHECK(fm_net_load(net, -1, in(W), in(b)) == FM_OK);
+    void *dW[MAX_LAYERS], *db[MAX_LAYERS];
+    cut(p, at, dW, db);
+    CHECK(fm_net_loss_grad(net, &loss, dW, db, &matrix, &targets, p->integers ? NULL : weight,
+                           n_threads) == FM_OK);
+    out.loss += loss;
+    at += size;
+    fm_net_free(net);
+
+    const int64_t counts[] = {rows, rows - rows / 3, rows < 5 ? rows : 5};
+    for (int i = 0; i < 3; i++) {
+        matrix.n_rows = counts[i];
+        CHECK(fm_predict(at, &matrix, FM_BFLOAT16, p->n_layers, p->units, in(W), in(b), activations,
+                         isa, 1, n_threads) == FM_OK);
+        at += counts[i] * N;
+    }
+    out.n = at - out.numbers;
+    free(X);
+    free(y);
+    free(start);
+    free(weight);
+    free(order);
+    free(indices);
+    free(indptr);
+    return out;
+}
+
+static void compare(const problem *p)
+{
+    const results ideal = run(p, sets[0]->isa, 1);
+    for (int64_t i = 0; i < ideal.n; i++)
+        CHECK(isfinite(ideal.numbers[i]));
+    for (int i = 1; i < N_SETS; i++) {
+        const results one = run(p, sets[i]->isa, 1), three = run(p, sets[i]->isa, 3);
+        CHECK(memcmp(one.numbers, three.numbers, (size_t)one.n * sizeof(float)) == 0);
+        CHECK(one.loss == three.loss && one.n == ideal.n);
+        double error = 0, size = 0;
+        for (int64_t k = 0; k < one.n; k++) {
+            const double e = (double)one.numbers[k] - ideal.numbers[k];
+            if (p->integers)
+                CHECK(e == 0);
+            error += e * e;
+            size += (double)ideal.numbers[k] * ideal.numbers[k];
+        }
+        /* adam's first steps turn the sign of a gradient, however small, into a step. */
+        const double tolerance = p->solver == FM_SOLVER_adam ? 3e-3 : 3e-5;
+        CHECK(error <= tolerance * tolerance * size);
+        CHECK(fabs(one.loss - ideal.loss) <= tolerance * fabs(ideal.loss));
+        free(one.numbers);
+        free(three.numbers);
+    }
+    free(ideal.numbers);
+}
+
+static const problem shapes[] = {
+    {.n_layers = 1, .units = {1, 1}, .n_rows = 1, .batch_size = 1},
+    {.n_layers = 2, .units = {3, 1, 2}, .n_rows = 5, .batch_size = 2},
+    {.n_layers = 2, .units = {31, 32, 33}, .n_rows = 33, .batch_size = 32},
+    {.n_layers = 3, .units = {33, 31, 64, 5}, .n_rows = 65, .batch_size = 64},
+    {.n_layers = 2, .units = {200, 47, 10}, .n_rows = 300, .batch_size = 128},
+    {.n_layers = 3, .units = {450, 40, 20, 70}, .n_rows = 150, .batch_size = 64},
+    {.n_layers = 2, .units = {20, 10, 3}, .n_rows = 1100, .batch_size = 1100},
+};
+enum { N_SHAPES = sizeof(shapes) / sizeof(*shapes) };
+
+static void integers(void)
+{
+    for (int i = 0; i < N_SHAPES; i++)
+        for (int sparse = 0; sparse < 2; sparse++) {
+            problem p = shapes[i];
+            p.hidden = FM_ACT_relu;
+            p.out = FM_ACT_identity;
+            p.loss = FM_LOSS_squared_error;
+            p.solver = FM_SOLVER_sgd;
+            p.integers = 1;
+            p.sparse = sparse;
+            compare(&p);
+        }
+}
+
+static void numbers(void)
+{
+    static const int out[] = {FM_ACT_identity, FM_ACT_exp, FM_ACT_softmax, FM_ACT_logistic};
+    static const int loss[] = {FM_LOSS_squared_error, FM_LOSS_poisson, FM_LOSS_log_loss,
+                               FM_LOSS_binary_log_loss};
+    static const int hidden[] = {FM_ACT_identity, FM_ACT_logistic, FM_ACT_tanh, FM_ACT_relu};
+    for (int i = 2; i < N_SHAPES; i++)
+        for (int k = 0; k < 4; k++)
+            for (int sparse = 0; sparse < 2; sparse++) {
+                problem p = shapes[i];
+                p.hidden = hidden[(i + k) % 4];
+                p.out = out[k];
+                p.loss = loss[k];
+                p.solver = k % 2 ? FM_SOLVER_adam : FM_SOLVER_sgd;
+                p.sparse = sparse;
+                compare(&p);
+            }
+}
+
+/* A copy of a set that leaves out the delta of some rows. */
+static void wrong_backward(const fm_layer *layer, const fm_layer *below, int64_t r0, int64_t r1)
+{
+    fm_kernels_emulated_amx_bf16.backward(layer, below, r0 + 32, r1);
+}
+
+static void check_of_a_set(void)
+{
+    for (int i = 0; i < N_SETS; i++)
+        CHECK(fm_packed_check(sets[i], sets[0]));
+    fm_kernels wrong = fm_kernels_emulated_amx_bf16;
+    wrong.backward = wrong_backward;
+    CHECK(!fm_packed_check(&wrong, sets[0]));
+}
+
+int main(void)
+{
+    RUN(check_of_a_set);
+    RUN(integers);
+    RUN(numbers);
+    return 0;
+}
