@@ -29,10 +29,7 @@ extern const fm_kernels fm_kernels_neon_f32, fm_kernels_neon_f64, fm_kernels_neo
 #endif
 extern const fm_kernels fm_kernels_generic_f32, fm_kernels_generic_f64, fm_kernels_generic_bf16;
 
-static int has_always(void)
-{
-    return 1;
-}
+static int has_always(void) { return 1; }
 
 #if defined(FM_HAS_AVX512BF16) || defined(FM_HAS_AMX)
 /* Whether a set passes packed_check.c, asked once. Two threads may ask at the same
@@ -93,7 +90,7 @@ static int has_amx(void)
 }
 #endif
 
-#define ROW(isa, available)                                                                       \
+#define ROW(isa, available) \
     {#isa, {&fm_kernels_##isa##_f32, &fm_kernels_##isa##_f64, &fm_kernels_##isa##_bf16}, available}
 #define BFLOAT16_ROW(isa, available) {#isa, {[FM_BFLOAT16] = &fm_kernels_##isa##_bf16}, available}
 
@@ -132,10 +129,7 @@ static const char *name_of(int i, fm_dtype dtype, int *available)
     return NULL;
 }
 
-const char *fm_isa_name(int i, int *available)
-{
-    return name_of(i, FM_FLOAT32, available);
-}
+const char *fm_isa_name(int i, int *available) { return name_of(i, FM_FLOAT32, available); }
 
 const char *fm_bfloat16_isa_name(int i, int *available)
 {

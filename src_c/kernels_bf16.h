@@ -41,10 +41,7 @@ enum { FM_SIDE = 32, FM_BLOCK = FM_SIDE * FM_SIDE };
 
 /* ----------------------------------------------------------------- layouts */
 
-FM_INLINE int64_t fm_blocks(int64_t n)
-{
-    return (n + FM_SIDE - 1) / FM_SIDE;
-}
+FM_INLINE int64_t fm_blocks(int64_t n) { return (n + FM_SIDE - 1) / FM_SIDE; }
 
 /* Bytes of one form of a matrix; SIZE_MAX on overflow. */
 static size_t fm_form_bytes(int64_t rows, int64_t cols)
@@ -141,15 +138,9 @@ FM_INLINE void v_unzip(V *first, V *second, V pairs)
 }
 
 /* Pairs as a vector in memory; no arithmetic is done on them. */
-FM_INLINE V v_load_pairs(const fm_bf16 *p)
-{
-    return v_load((const T *)(const void *)p);
-}
+FM_INLINE V v_load_pairs(const fm_bf16 *p) { return v_load((const T *)(const void *)p); }
 
-FM_INLINE void v_store_pairs(fm_bf16 *p, V a)
-{
-    v_store((T *)(void *)p, a);
-}
+FM_INLINE void v_store_pairs(fm_bf16 *p, V a) { v_store((T *)(void *)p, a); }
 
 /* 16 x 16 pairs, transposed; rows are 16 pairs apart. */
 FM_INLINE void fm_transpose_pairs(fm_bf16 *to, const fm_bf16 *from)
@@ -204,10 +195,7 @@ static void fm_blank(T *x, int64_t rows, int64_t cols)
         memset(x + rows * FM_SIDE, 0, (size_t)((FM_SIDE - rows) * FM_SIDE) * sizeof(T));
 }
 
-FM_INLINE int64_t fm_at_most_side(int64_t n)
-{
-    return n < FM_SIDE ? n : FM_SIDE;
-}
+FM_INLINE int64_t fm_at_most_side(int64_t n) { return n < FM_SIDE ? n : FM_SIDE; }
 
 /* ----------------------------------------------------------------- product */
 
@@ -219,15 +207,9 @@ enum { FM_CHUNK = 13 };
 enum { FM_GROUP_BLOCKS = 4 };
 
 #if FM_AMX
-FM_INLINE void fm_begin(void)
-{
-    t_begin();
-}
+FM_INLINE void fm_begin(void) { t_begin(); }
 
-FM_INLINE void fm_end(void)
-{
-    t_end();
-}
+FM_INLINE void fm_end(void) { t_end(); }
 
 /* C (32, 32) (+)= sum over k blocks of A (rows) times B (pairs). */
 static void fm_multiply(T *C, const fm_bf16 *A, ptrdiff_t a_step, const fm_bf16 *B,
@@ -271,16 +253,18 @@ static void fm_multiply(T *C, const fm_bf16 *A0, ptrdiff_t a_step, const fm_bf16
     enum { ROWS = 8 };
     for (int r = 0; r < FM_SIDE; r += ROWS, C += ROWS * FM_SIDE, A0 += ROWS * FM_SIDE) {
         V acc[ROWS][2];
-        _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++)
-            _Pragma("GCC unroll 16") for (int v = 0; v < 2; v++)
-                acc[i][v] = resume ? v_load(C + i * FM_SIDE + v * FM_LANES) : v_zero();
+        _Pragma("GCC unroll 16")
+        for (int i = 0; i < ROWS; i++)
+            _Pragma("GCC unroll 16")
+        for (int v = 0; v < 2; v++)
+            acc[i][v] = resume ? v_load(C + i * FM_SIDE + v * FM_LANES) : v_zero();
         const fm_bf16 *A = A0, *B = B0;
         for (int64_t n = k; n > 0; n--, A += a_step, B += b_step)
             for (int p = 0; p < FM_SIDE; p += 2) {
                 const V b0 = v_load_pairs(B + p * FM_LANES);
                 const V b1 = v_load_pairs(B + FM_BLOCK / 2 + p * FM_LANES);
-                _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++)
-                {
+                _Pragma("GCC unroll 16")
+                for (int i = 0; i < ROWS; i++) {
                     T pair;
                     memcpy(&pair, A + i * FM_SIDE + p, sizeof(pair));
                     const V a = v_set1(pair);
@@ -288,17 +272,19 @@ static void fm_multiply(T *C, const fm_bf16 *A0, ptrdiff_t a_step, const fm_bf16
                     acc[i][1] = v_dot2(acc[i][1], a, b1);
                 }
             }
-        _Pragma("GCC unroll 16") for (int i = 0; i < ROWS; i++)
-            _Pragma("GCC unroll 16") for (int v = 0; v < 2; v++)
-                v_store(C + i * FM_SIDE + v * FM_LANES, acc[i][v]);
+        _Pragma("GCC unroll 16")
+        for (int i = 0; i < ROWS; i++)
+            _Pragma("GCC unroll 16")
+        for (int v = 0; v < 2; v++)
+            v_store(C + i * FM_SIDE + v * FM_LANES, acc[i][v]);
     }
 }
 #endif
 
 /* C, a column of n <= FM_GROUP_BLOCKS blocks, = A times one column of B's blocks;
  * A's blocks lie next to each other. */
-static void fm_multiply_group(T *C, int64_t n, const fm_bf16 *A, ptrdiff_t a_step,
-                              const fm_bf16 *B, ptrdiff_t b_step, int64_t k)
+static void fm_multiply_group(T *C, int64_t n, const fm_bf16 *A, ptrdiff_t a_step, const fm_bf16 *B,
+                              ptrdiff_t b_step, int64_t k)
 {
     for (int64_t k0 = 0; k0 < k; k0 += FM_CHUNK)
         for (int64_t i = 0; i < n; i++)
@@ -358,9 +344,8 @@ static void fm_packed_gather(void *input, const fm_batch *batch, int64_t max_row
             fm_blank(x, n, width);
             fm_pack_rows(rows + (k / FM_SIDE * M + i / FM_SIDE) * FM_BLOCK, NULL, x);
             if (batch->y) /* prediction has no targets, and no gradients */
-                fm_pack_row_pairs(packed,
-                                  columns + (i / FM_SIDE * fm_blocks(K) + k / FM_SIDE) * FM_BLOCK,
-                                  x);
+                fm_pack_row_pairs(
+                    packed, columns + (i / FM_SIDE * fm_blocks(K) + k / FM_SIDE) * FM_BLOCK, x);
         }
 }
 
@@ -369,7 +354,8 @@ static void fm_packed_gather(void *input, const fm_batch *batch, int64_t max_row
 /* A block of input W, n rows from row i, panel j -> where the next step reads it. */
 static void fm_finish_forward(const fm_layer *l, T *C, int64_t i, int64_t n, int64_t j)
 {
-    const int64_t N = l->fan_out, M = fm_blocks(l->max_rows), width = fm_at_most_side(N - j * FM_SIDE);
+    const int64_t N = l->fan_out, M = fm_blocks(l->max_rows),
+                  width = fm_at_most_side(N - j * FM_SIDE);
     const T *b = (l->raw_W ? l->raw_b : fm_bias(l, FM_PARAMS));
     T bias[FM_SIDE] = {0};
     memcpy(bias, b + j * FM_SIDE, (size_t)width * sizeof(T));
@@ -386,8 +372,10 @@ static void fm_finish_forward(const fm_layer *l, T *C, int64_t i, int64_t n, int
     fm_bf16 packed[FM_BLOCK] __attribute__((aligned(64)));
     fm_pack_rows((fm_bf16 *)l->part[FM_ACTS] + (j * M + i / FM_SIDE) * FM_BLOCK, NULL, C);
     if (fm_in_training(l))
-        fm_pack_row_pairs(packed, fm_columns(l->part[FM_ACTS], l->max_rows, N) +
-                                      (i / FM_SIDE * fm_blocks(N) + j) * FM_BLOCK, C);
+        fm_pack_row_pairs(packed,
+                          fm_columns(l->part[FM_ACTS], l->max_rows, N) +
+                              (i / FM_SIDE * fm_blocks(N) + j) * FM_BLOCK,
+                          C);
 }
 
 static void fm_packed_forward(const fm_layer *l, int64_t r0, int64_t r1)
@@ -570,11 +558,10 @@ static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, int64_t
 
     if (l->input) {
         fm_begin();
-        fm_multiply_group(room, fm_blocks(f1 - f0),
-                          fm_columns(l->input, l->max_rows, K) + f0 * FM_SIDE,
-                          fm_blocks(K) * FM_BLOCK,
-                          fm_delta_row_pairs(l) + j * fm_blocks(l->max_rows) * FM_BLOCK, FM_BLOCK,
-                          fm_blocks(m));
+        fm_multiply_group(
+            room, fm_blocks(f1 - f0), fm_columns(l->input, l->max_rows, K) + f0 * FM_SIDE,
+            fm_blocks(K) * FM_BLOCK, fm_delta_row_pairs(l) + j * fm_blocks(l->max_rows) * FM_BLOCK,
+            FM_BLOCK, fm_blocks(m));
         fm_end();
     } else {
         fm_packed_gradient_csr(l, batch->buckets, j, f0, f1, room);

@@ -61,15 +61,21 @@ static char *lay_out(fm_layer *layers, const fm_kernels *k)
 static int run(float *results, const fm_kernels *k, const float *X, const float *y, float *params)
 {
     fm_layer layers[N_LAYERS] = {{0}};
-    const fm_matrix matrix = {.dtype = FM_FLOAT32, .n_rows = ROWS, .n_cols = INPUTS, .data = X,
-                              .row_stride = INPUTS * sizeof(float), .col_stride = sizeof(float)};
+    const fm_matrix matrix = {.dtype = FM_FLOAT32,
+                              .n_rows = ROWS,
+                              .n_cols = INPUTS,
+                              .data = X,
+                              .row_stride = INPUTS * sizeof(float),
+                              .col_stride = sizeof(float)};
     const fm_targets targets = {.values = y};
     const fm_batch batch = {.X = &matrix, .y = &targets, .n_rows = ROWS};
     const fm_step step = {.solver = FM_SOLVER_sgd, .lr = 0x1p-10, .inv_sum = 1};
     const fm_gradient_use use = {.step = &step};
     double row_loss[ROWS];
     for (int l = 0; l < N_LAYERS; l++)
-        layers[l] = (fm_layer){.fan_in = units[l], .fan_out = units[l + 1], .max_rows = ROWS,
+        layers[l] = (fm_layer){.fan_in = units[l],
+                               .fan_out = units[l + 1],
+                               .max_rows = ROWS,
                                .is_output = l + 1 == N_LAYERS,
                                .activation = l + 1 < N_LAYERS ? FM_ACT_relu : FM_ACT_identity};
     char *memory = lay_out(layers, k);

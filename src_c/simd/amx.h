@@ -36,10 +36,7 @@ FM_INLINE void t_begin(void)
     __asm__ volatile("" ::: "memory"); /* gcc does not know that a t_load reads memory */
 }
 
-FM_INLINE void t_end(void)
-{
-    _tile_release();
-}
+FM_INLINE void t_end(void) { _tile_release(); }
 
 #define t_zero(t) _tile_zero(t)
 #define t_load(t, p, step) _tile_loadd(t, p, step)

@@ -16,9 +16,6 @@
 #include "avx512.h"
 #endif
 
-FM_INLINE V v_dot2(V c, V a, V b)
-{
-    return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
-}
+FM_INLINE V v_dot2(V c, V a, V b) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 
 #endif

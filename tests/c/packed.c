@@ -91,10 +91,7 @@ static void cut(const problem *p, float *flat, void *W[], void *b[])
     }
 }
 
-static const void *const *in(void *const *pointers)
-{
-    return (const void *const *)pointers;
-}
+static const void *const *in(void *const *pointers) { return (const void *const *)pointers; }
 
 static results run(const problem *p, const char *isa, int n_threads)
 {
@@ -126,8 +123,12 @@ static results run(const problem *p, const char *isa, int n_threads)
         start[i] = draw(p->integers, 0.3);
     void *W[MAX_LAYERS], *b[MAX_LAYERS];
     cut(p, start, W, b);
-    fm_matrix matrix = {.dtype = FM_FLOAT32, .n_rows = rows, .n_cols = K, .data = X,
-                        .row_stride = K * 4, .col_stride = 4};
+    fm_matrix matrix = {.dtype = FM_FLOAT32,
+                        .n_rows = rows,
+                        .n_cols = K,
+                        .data = X,
+                        .row_stride = K * 4,
+                        .col_stride = 4};
     if (p->sparse) {
         matrix.indices = indices;
         matrix.indptr = indptr;
@@ -142,11 +143,21 @@ static results run(const problem *p, const char *isa, int n_threads)
     results out = {.n = 3 * size + 2 * rows * N + 5 * N};
     out.numbers = allocate(out.n);
     float *at = out.numbers;
-    fm_config config = {.dtype = FM_BFLOAT16, .n_layers = p->n_layers, .units = p->units,
-                        .activations = activations, .loss = p->loss, .solver = p->solver,
-                        .alpha = 0.5, .momentum = 0.5, .nesterov = 1, .beta_1 = 0.9,
-                        .beta_2 = 0.999, .epsilon = 1e-8, .max_rows = p->batch_size,
-                        .max_nnz = p->sparse ? nnz + 1 : 0, .isa = isa};
+    fm_config config = {.dtype = FM_BFLOAT16,
+                        .n_layers = p->n_layers,
+                        .units = p->units,
+                        .activations = activations,
+                        .loss = p->loss,
+                        .solver = p->solver,
+                        .alpha = 0.5,
+                        .momentum = 0.5,
+                        .nesterov = 1,
+                        .beta_1 = 0.9,
+                        .beta_2 = 0.999,
+                        .epsilon = 1e-8,
+                        .max_rows = p->batch_size,
+                        .max_nnz = p->sparse ? nnz + 1 : 0,
+                        .isa = isa};
     fm_net *net;
     CHECK(fm_net_create(&net, &config) == FM_OK);
     CHECK(strcmp(fm_net_isa(net), isa) == 0);
