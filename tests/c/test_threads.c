@@ -154,12 +154,17 @@ static void nested(void)
     CHECK(fm_parallel(3, outer_task, count) == 3);
 }
 
+/* Relaxed, so that nothing but the pool orders what its users do. */
+#define GET(variable) atomic_load_explicit(&variable, memory_order_relaxed)
+#define SET(variable, value) atomic_store_explicit(&variable, value, memory_order_relaxed)
 static atomic_int stop, solo_runs, team_runs;
 
 static void *caller(void *arg)
 {
-    while (!atomic_load(&stop))
-        atomic_fetch_add(run_exchange(*(int *)arg, 5, -1) == 1 ? &solo_runs : &team_runs, 1);
+    while (!GET(stop)) {
+        const int alone = run_exchange(*(int *)arg, 5, -1) == 1;
+        atomic_fetch_add_explicit(alone ? &solo_runs : &team_runs, 1, memory_order_relaxed);
+    }
     return NULL;
 }
 
@@ -167,12 +172,12 @@ static void several_callers(void)
 {
     pthread_t thread[4];
     int size[4] = {2, 3, 4, 5};
-    atomic_store(&stop, 0);
+    SET(stop, 0);
     for (int i = 0; i < 4; i++)
         CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
-    while (atomic_load(&solo_runs) < 50 || atomic_load(&team_runs) < 50)
+    while (GET(solo_runs) < 50 || GET(team_runs) < 50)
         sleep_us(1000);
-    atomic_store(&stop, 1);
+    SET(stop, 1);
     for (int i = 0; i < 4; i++)
         pthread_join(thread[i], NULL);
     CHECK(run_exchange(4, 20, -1) == 4);
@@ -239,7 +244,7 @@ static void fork_while_busy(void)
 {
     pthread_t thread[2];
     int size[2] = {3, 4};
-    atomic_store(&stop, 0);
+    SET(stop, 0);
     for (int i = 0; i < 2; i++)
         CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
     for (int i = 0; i < 100 / SLOW; i++) {
@@ -253,7 +258,7 @@ static void fork_while_busy(void)
         }
         expect_success(child);
     }
-    atomic_store(&stop, 1);
+    SET(stop, 1);
     for (int i = 0; i < 2; i++)
         pthread_join(thread[i], NULL);
     CHECK(run_exchange(4, 20, -1) == 4);
