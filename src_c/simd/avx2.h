@@ -82,11 +82,6 @@ FM_INLINE M v_lt(V a, V b)
     return (M)FM_OP(cmp)(a, b, _CMP_LT_OQ);
 }
 
-FM_INLINE M v_le(V a, V b)
-{
-    return (M)FM_OP(cmp)(a, b, _CMP_LE_OQ);
-}
-
 FM_INLINE M v_eq(V a, V b)
 {
     return (M)FM_OP(cmp)(a, b, _CMP_EQ_OQ);
@@ -95,11 +90,6 @@ FM_INLINE M v_eq(V a, V b)
 FM_INLINE V v_select(M m, V a, V b)
 {
     return FM_OP(blendv)(b, a, (V)m);
-}
-
-FM_INLINE int v_any(M m)
-{
-    return FM_OP(movemask)((V)m) != 0;
 }
 
 #endif

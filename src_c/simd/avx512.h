@@ -78,11 +78,6 @@ FM_INLINE M v_lt(V a, V b)
     return FM_CMP(a, b, _CMP_LT_OQ);
 }
 
-FM_INLINE M v_le(V a, V b)
-{
-    return FM_CMP(a, b, _CMP_LE_OQ);
-}
-
 FM_INLINE M v_eq(V a, V b)
 {
     return FM_CMP(a, b, _CMP_EQ_OQ);
@@ -91,11 +86,6 @@ FM_INLINE M v_eq(V a, V b)
 FM_INLINE V v_select(M m, V a, V b)
 {
     return FM_OP(mask_blend)(m, b, a);
-}
-
-FM_INLINE int v_any(M m)
-{
-    return m != 0;
 }
 
 #endif

@@ -20,9 +20,8 @@
  *   v_max(a, b)  v_min(a, b)  a > b ? a : b and a < b ? a : b; hence b when
  *                             either is NaN, and for two zeros
  *   v_sqrt(a)
- *   v_lt v_le v_eq (a, b)     a mask M; false where either is NaN
+ *   v_lt(a, b)  v_eq(a, b)    a mask M; false where either is NaN
  *   v_select(m, a, b)         a where m is set, else b
- *   v_any(m)                  whether m is set anywhere
  *   v_load_part(p, c)         the first c lanes from memory, the others 0; touches
  *                             no byte past them. Here in plain C, unless the ISA
  *                             can mask a load (FM_MASKED_LOAD)
@@ -96,27 +95,9 @@ FM_INLINE V v_sign_of(V a, V b)
 }
 
 /* 1.5 * 2^FM_MANTISSA. Adding it to |a| < 2^(FM_MANTISSA - 2) rounds a to the
- * nearest integer, ties to even, and leaves that integer in the low bits. It is
- * quicker than an instruction where both forms of the integer are wanted. */
+ * nearest integer, ties to even, and leaves that integer in the low bits: quicker
+ * than instructions where the integer is wanted both as a number and as bits. */
 #define FM_MAGIC ((T)((TI)3 << (FM_MANTISSA - 1)))
-
-/* The next three take |a| < 2^(FM_MANTISSA - 2) only. */
-FM_INLINE V v_round(V a)
-{
-    return (a + v_set1(FM_MAGIC)) - v_set1(FM_MAGIC);
-}
-
-FM_INLINE VI v_to_int(V a)
-{
-    V magic = v_set1(FM_MAGIC);
-    return v_bits(a + magic) - v_bits(magic);
-}
-
-FM_INLINE V v_from_int(VI a)
-{
-    V magic = v_set1(FM_MAGIC);
-    return v_from_bits(a + v_bits(magic)) - magic;
-}
 
 /* Shuffles by lane number: FM_EACH_LANE(f, h) lists f(0, h), f(1, h), ...
  * half, a power of two below FM_LANES, must be a constant. */

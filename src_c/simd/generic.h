@@ -68,11 +68,6 @@ FM_INLINE M v_lt(V a, V b)
     return a < b;
 }
 
-FM_INLINE M v_le(V a, V b)
-{
-    return a <= b;
-}
-
 FM_INLINE M v_eq(V a, V b)
 {
     return a == b;
@@ -91,14 +86,6 @@ FM_INLINE V v_max(V a, V b)
 FM_INLINE V v_min(V a, V b)
 {
     return v_select(v_lt(a, b), a, b);
-}
-
-FM_INLINE int v_any(M m)
-{
-    TI any = 0;
-    for (int i = 0; i < FM_LANES; i++)
-        any |= m[i];
-    return any != 0;
 }
 
 #endif

@@ -61,11 +61,6 @@ FM_INLINE M v_lt(V a, V b)
     return (M)FM_OP(vcltq)(a, b);
 }
 
-FM_INLINE M v_le(V a, V b)
-{
-    return (M)FM_OP(vcleq)(a, b);
-}
-
 FM_INLINE M v_eq(V a, V b)
 {
     return (M)FM_OP(vceqq)(a, b);
@@ -85,11 +80,6 @@ FM_INLINE V v_max(V a, V b)
 FM_INLINE V v_min(V a, V b)
 {
     return v_select(v_lt(a, b), a, b);
-}
-
-FM_INLINE int v_any(M m)
-{
-    return vmaxvq_u32((uint32x4_t)m) != 0;
 }
 
 #endif

@@ -12,6 +12,7 @@
  *     a.out time         nanoseconds per element in L1 instead
  */
 #define _GNU_SOURCE
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,10 +109,10 @@ static const struct function {
     T from, to;      /* half of the random arguments fall here */
     int flushes;     /* a subnormal result may be zero */
 } functions[] = {
-    {"exp", array_exp, REF(exp), FM_F64 ? 1.5 : 1.5, FM_EXP_LO, FM_EXP_HI, 0},
-    {"log", array_log, REF(log), FM_F64 ? 1.5 : 1.5, (T)0.5, 2, 0},
-    {"tanh", array_tanh, REF(tanh), FM_F64 ? 3.0 : 3.0, FM_EXP_NONE / 2, -FM_EXP_NONE / 2, 0},
-    {"logistic", array_logistic, ref_logistic, FM_F64 ? 3.0 : 3.0, FM_EXP_NONE, -FM_EXP_NONE, 1},
+    {"exp", array_exp, REF(exp), 1.2, FM_EXP_LO, FM_EXP_HI, 0},
+    {"log", array_log, REF(log), 1.0, (T)0.5, 2, 0},
+    {"tanh", array_tanh, REF(tanh), 2.7, FM_EXP_NONE / 2, -FM_EXP_NONE / 2, 0},
+    {"logistic", array_logistic, ref_logistic, 2.7, FM_EXP_NONE, -FM_EXP_NONE, 1},
 };
 
 /* |got - want| in units of the last place of want; an infinite got counts as
@@ -171,7 +172,9 @@ static void report(const struct function *f, const struct result *result)
     printf("%-8s f%d %-8s %.3f ULP at %.9g  %016llx\n", FM_ISA_NAME, FM_F64 ? 64 : 32, f->name,
            result->max_ulp, (double)result->at, (unsigned long long)result->checksum);
     fflush(stdout);
-    CHECK(result->max_ulp <= f->bound, "%s: %g ULP at %a", f->name, result->max_ulp,
+    /* Where long double is double the reference itself is off by up to one. */
+    const double bound = f->bound + (FM_F64 && LDBL_MANT_DIG == DBL_MANT_DIG);
+    CHECK(result->max_ulp <= bound, "%s: %g ULP at %a", f->name, result->max_ulp,
           (double)result->at);
 }
 
@@ -243,19 +246,20 @@ static void test_operations(void)
         for (int j = 0; j < N; j++) {
             T a = values[i], b = values[j], c = values[(i + 3 * j + 1) % N];
             T x[3 * FM_LANES + 1], y[FM_LANES + 1];
-            for (int l = 0; l < FM_LANES; l++) { /* lane 0 takes a, the others something else */
-                x[1 + l] = l ? 7 : a;
-                x[1 + FM_LANES + l] = l ? 8 : b;
-                x[1 + 2 * FM_LANES + l] = l ? 9 : c;
+            const int lane = (i + j) % FM_LANES; /* takes a, b, c, the others something else */
+            for (int l = 0; l < FM_LANES; l++) {
+                x[1 + l] = l == lane ? a : 7;
+                x[1 + FM_LANES + l] = l == lane ? b : 8;
+                x[1 + 2 * FM_LANES + l] = l == lane ? c : 9;
             }
             V va = v_load(x + 1), vb = v_load(x + 1 + FM_LANES), vc = v_load(x + 1 + 2 * FM_LANES);
-            M lt = v_lt(va, vb), le = v_le(va, vb), eq = v_eq(va, vb);
+            M lt = v_lt(va, vb), eq = v_eq(va, vb);
 #define EXPECT(vector, scalar)                                                                     \
     do {                                                                                           \
         v_store(y + 1, vector);                                                                    \
-        T want = scalar;                                                                           \
-        CHECK(to_bits(y[1]) == to_bits(want) || (isnan(y[1]) && isnan(want)), "%s(%g, %g, %g): %g", \
-              #vector, (double)a, (double)b, (double)c, (double)y[1]);                             \
+        T got = y[1 + lane], want = scalar;                                                        \
+        CHECK(to_bits(got) == to_bits(want) || (isnan(got) && isnan(want)), "%s(%g, %g, %g): %g",  \
+              #vector, (double)a, (double)b, (double)c, (double)got);                              \
     } while (0)
             EXPECT(va, a);
             EXPECT(v_set1(a), a);
@@ -269,7 +273,6 @@ static void test_operations(void)
             EXPECT(v_sign_of(v_abs(va), vb), (T)copysign(a, b));
             EXPECT(v_sqrt(va), (T)sqrt(a));
             EXPECT(v_select(lt, va, vc), a < b ? a : c);
-            EXPECT(v_select(le, va, vc), a <= b ? a : c);
             EXPECT(v_select(eq, va, vc), a == b ? a : c);
             EXPECT(v_from_bits(v_bits(va)), a);
             if (strcmp(FM_ISA_NAME, "generic")) {
@@ -279,16 +282,37 @@ static void test_operations(void)
                 EXPECT(v_fma(va, vb, vc), a * b + c);
                 EXPECT(v_fnma(va, vb, vc), c - a * b);
             }
-            if (fabs(a) < 1e6) {
-                EXPECT(v_round(va) + v_zero(), (T)nearbyint(a) + 0);
-                EXPECT(v_from_int(v_to_int(va)), (T)nearbyint(a) + 0);
-                CHECK(v_to_int(va)[0] == (TI)nearbyint(a), "v_to_int(%g)", (double)a);
-            }
-            CHECK(v_any(eq) == (a == b), "v_any");
             V seen = v_fold_finite(v_fold_finite(v_zero(), va), vb);
             CHECK(v_all_finite(seen) == (isfinite(a) && isfinite(b)), "v_all_finite(%g, %g)",
                   (double)a, (double)b);
         }
+}
+
+/* Operations that move lanes. Element k of an array is k + 1. */
+static void test_lanes(void)
+{
+    enum { N = FM_LANES, STEP = FM_LANES + 3 };
+    T x[N * STEP], y[N * STEP];
+    for (int k = 0; k < N * STEP; k++)
+        x[k] = (T)(k + 1);
+    for (int c = 0; c <= N; c++) {
+        memset(y, 0, sizeof(y));
+        v_store(y, v_load_part(x, c));
+        for (int k = 0; k < N; k++)
+            CHECK(y[k] == (k < c ? x[k] : 0), "v_load_part(., %d)[%d]", c, k);
+        memset(y, 0, sizeof(y));
+        v_store_part(y, v_load(x), c);
+        for (int k = 0; k < N; k++)
+            CHECK(y[k] == (k < c ? x[k] : 0), "v_store_part(., %d)[%d]", c, k);
+    }
+    v_store(y, v_swap(v_load(x), N / 2));
+    v_store(y + N, v_swap(v_load(x), 1));
+    for (int k = 0; k < N; k++)
+        CHECK(y[k] == x[k ^ (N / 2)] && y[N + k] == x[k ^ 1], "v_swap [%d]", k);
+    v_transpose(y, STEP, x, STEP);
+    for (int r = 0; r < N; r++)
+        for (int k = 0; k < N; k++)
+            CHECK(y[r * STEP + k] == x[k * STEP + r], "v_transpose [%d, %d]", r, k);
 }
 
 static void measure_time(void)
@@ -323,6 +347,7 @@ int main(int argc, char **argv)
     int all = argc > 1 && !strcmp(argv[1], "all");
     int log2_n = all ? (FM_F64 ? 28 : 32) : argc > 1 ? atoi(argv[1]) : 22;
     test_operations();
+    test_lanes();
     for (size_t k = 0; k < sizeof(functions) / sizeof(functions[0]); k++)
         test_function(&functions[k], all, log2_n);
     if (n_failed)
