@@ -1,4 +1,4 @@
-"""scikit-learn's own tests: those of its MLP with the import swapped, and those of all estimators."""
+"""scikit-learn's own tests: those of its MLP, the import swapped, and those of all estimators."""
 
 from pathlib import Path
 
