@@ -6,13 +6,13 @@
  * first and the rest fitted again).
  *
  * Largest errors in units in the last place (tests/c/test_vmath.c: f32 all 2^32
- * arguments, logistic a sample; f64 2^28 random ones), nanoseconds per element in L1 (AVX2, Zen 3,
+ * arguments, f64 2^28 random ones), nanoseconds per element in L1 (AVX2, Zen 3,
  * gcc 12):
  *                 f32             f64
  *     exp         1.08  0.32      1.08  0.91
  *     log         0.84  0.61      0.85  1.65
  *     tanh        2.53  0.43      2.58  1.14
- *     logistic    2.4   0.36      2.47  1.03
+ *     logistic    2.48  0.36      2.47  1.03
  */
 #ifndef FM_VMATH_H
 #define FM_VMATH_H

@@ -25,71 +25,32 @@ typedef __m256 V;
 
 typedef VI M;
 
-FM_INLINE V v_load(const T *p)
-{
-    return FM_OP(loadu)(p);
-}
+FM_INLINE V v_load(const T *p) { return FM_OP(loadu)(p); }
 
 FM_INLINE V v_load_part(const T *p, int c)
 {
-    static const TI mask[2 * FM_LANES] = {
-#if FM_F64
-        -1, -1, -1, -1,
-#else
-        -1, -1, -1, -1, -1, -1, -1, -1,
-#endif
-    };
+    static const TI mask[2 * FM_LANES] = {[0 ... FM_LANES - 1] = -1};
     return FM_OP(maskload)(p, _mm256_loadu_si256((const __m256i *)(mask + FM_LANES - c)));
 }
 
-FM_INLINE void v_store(T *p, V a)
-{
-    FM_OP(storeu)(p, a);
-}
+FM_INLINE void v_store(T *p, V a) { FM_OP(storeu)(p, a); }
 
-FM_INLINE V v_set1(T x)
-{
-    return FM_OP(set1)(x);
-}
+FM_INLINE V v_set1(T x) { return FM_OP(set1)(x); }
 
-FM_INLINE V v_fma(V a, V b, V c)
-{
-    return FM_OP(fmadd)(a, b, c);
-}
+FM_INLINE V v_fma(V a, V b, V c) { return FM_OP(fmadd)(a, b, c); }
 
-FM_INLINE V v_fnma(V a, V b, V c)
-{
-    return FM_OP(fnmadd)(a, b, c);
-}
+FM_INLINE V v_fnma(V a, V b, V c) { return FM_OP(fnmadd)(a, b, c); }
 
-FM_INLINE V v_max(V a, V b)
-{
-    return FM_OP(max)(a, b);
-}
+FM_INLINE V v_max(V a, V b) { return FM_OP(max)(a, b); }
 
-FM_INLINE V v_min(V a, V b)
-{
-    return FM_OP(min)(a, b);
-}
+FM_INLINE V v_min(V a, V b) { return FM_OP(min)(a, b); }
 
-FM_INLINE V v_sqrt(V a)
-{
-    return FM_OP(sqrt)(a);
-}
+FM_INLINE V v_sqrt(V a) { return FM_OP(sqrt)(a); }
 
-FM_INLINE M v_lt(V a, V b)
-{
-    return (M)FM_OP(cmp)(a, b, _CMP_LT_OQ);
-}
+FM_INLINE M v_lt(V a, V b) { return (M)FM_OP(cmp)(a, b, _CMP_LT_OQ); }
 
-FM_INLINE M v_eq(V a, V b)
-{
-    return (M)FM_OP(cmp)(a, b, _CMP_EQ_OQ);
-}
+FM_INLINE M v_eq(V a, V b) { return (M)FM_OP(cmp)(a, b, _CMP_EQ_OQ); }
 
-FM_INLINE V v_select(M m, V a, V b)
-{
-    return FM_OP(blendv)(b, a, (V)m);
-}
+FM_INLINE V v_select(M m, V a, V b) { return FM_OP(blendv)(b, a, (V)m); }
 
 #endif

@@ -28,64 +28,28 @@ typedef __mmask16 M;
 #define FM_MASKED_LOAD
 #include "common.h"
 
-FM_INLINE V v_load(const T *p)
-{
-    return FM_OP(loadu)(p);
-}
+FM_INLINE V v_load(const T *p) { return FM_OP(loadu)(p); }
 
-FM_INLINE V v_load_part(const T *p, int c)
-{
-    return FM_OP(maskz_loadu)((M)((1u << c) - 1), p);
-}
+FM_INLINE V v_load_part(const T *p, int c) { return FM_OP(maskz_loadu)((M)((1u << c) - 1), p); }
 
-FM_INLINE void v_store(T *p, V a)
-{
-    FM_OP(storeu)(p, a);
-}
+FM_INLINE void v_store(T *p, V a) { FM_OP(storeu)(p, a); }
 
-FM_INLINE V v_set1(T x)
-{
-    return FM_OP(set1)(x);
-}
+FM_INLINE V v_set1(T x) { return FM_OP(set1)(x); }
 
-FM_INLINE V v_fma(V a, V b, V c)
-{
-    return FM_OP(fmadd)(a, b, c);
-}
+FM_INLINE V v_fma(V a, V b, V c) { return FM_OP(fmadd)(a, b, c); }
 
-FM_INLINE V v_fnma(V a, V b, V c)
-{
-    return FM_OP(fnmadd)(a, b, c);
-}
+FM_INLINE V v_fnma(V a, V b, V c) { return FM_OP(fnmadd)(a, b, c); }
 
-FM_INLINE V v_max(V a, V b)
-{
-    return FM_OP(max)(a, b);
-}
+FM_INLINE V v_max(V a, V b) { return FM_OP(max)(a, b); }
 
-FM_INLINE V v_min(V a, V b)
-{
-    return FM_OP(min)(a, b);
-}
+FM_INLINE V v_min(V a, V b) { return FM_OP(min)(a, b); }
 
-FM_INLINE V v_sqrt(V a)
-{
-    return FM_OP(sqrt)(a);
-}
+FM_INLINE V v_sqrt(V a) { return FM_OP(sqrt)(a); }
 
-FM_INLINE M v_lt(V a, V b)
-{
-    return FM_CMP(a, b, _CMP_LT_OQ);
-}
+FM_INLINE M v_lt(V a, V b) { return FM_CMP(a, b, _CMP_LT_OQ); }
 
-FM_INLINE M v_eq(V a, V b)
-{
-    return FM_CMP(a, b, _CMP_EQ_OQ);
-}
+FM_INLINE M v_eq(V a, V b) { return FM_CMP(a, b, _CMP_EQ_OQ); }
 
-FM_INLINE V v_select(M m, V a, V b)
-{
-    return FM_OP(mask_blend)(m, b, a);
-}
+FM_INLINE V v_select(M m, V a, V b) { return FM_OP(mask_blend)(m, b, a); }
 
 #endif

@@ -61,38 +61,20 @@ typedef TU VU __attribute__((vector_size(FM_LANES * sizeof(TU))));
 
 FM_INLINE V v_set1(T x);
 
-FM_INLINE V v_zero(void)
-{
-    return (V){0};
-}
+FM_INLINE V v_zero(void) { return (V){0}; }
 
-FM_INLINE VI v_bits(V a)
-{
-    return (VI)a;
-}
+FM_INLINE VI v_bits(V a) { return (VI)a; }
 
-FM_INLINE V v_from_bits(VI a)
-{
-    return (V)a;
-}
+FM_INLINE V v_from_bits(VI a) { return (V)a; }
 
 #define FM_SIGN_BIT ((TI)((TU)1 << (8 * sizeof(T) - 1)))
 
-FM_INLINE V v_abs(V a)
-{
-    return v_from_bits(v_bits(a) & ~FM_SIGN_BIT);
-}
+FM_INLINE V v_abs(V a) { return v_from_bits(v_bits(a) & ~FM_SIGN_BIT); }
 
-FM_INLINE V v_neg(V a)
-{
-    return v_from_bits(v_bits(a) ^ FM_SIGN_BIT);
-}
+FM_INLINE V v_neg(V a) { return v_from_bits(v_bits(a) ^ FM_SIGN_BIT); }
 
-/* |a| with the sign of b; a must not be negative. */
-FM_INLINE V v_sign_of(V a, V b)
-{
-    return v_from_bits(v_bits(a) | (v_bits(b) & FM_SIGN_BIT));
-}
+/* a, which must not be negative, with the sign of b. */
+FM_INLINE V v_sign_of(V a, V b) { return v_from_bits(v_bits(a) | (v_bits(b) & FM_SIGN_BIT)); }
 
 /* 1.5 * 2^FM_MANTISSA. Adding it to |a| < 2^(FM_MANTISSA - 2) rounds a to the
  * nearest integer, ties to even, and leaves that integer in the low bits: quicker
@@ -106,12 +88,11 @@ FM_INLINE V v_sign_of(V a, V b)
 #elif FM_LANES == 4
 #define FM_EACH_LANE(f, h) f(0, h), f(1, h), f(2, h), f(3, h)
 #elif FM_LANES == 8
-#define FM_EACH_LANE(f, h) \
-    f(0, h), f(1, h), f(2, h), f(3, h), f(4, h), f(5, h), f(6, h), f(7, h)
+#define FM_EACH_LANE(f, h) f(0, h), f(1, h), f(2, h), f(3, h), f(4, h), f(5, h), f(6, h), f(7, h)
 #else
-#define FM_EACH_LANE(f, h)                                                              \
-    f(0, h), f(1, h), f(2, h), f(3, h), f(4, h), f(5, h), f(6, h), f(7, h), f(8, h),    \
-        f(9, h), f(10, h), f(11, h), f(12, h), f(13, h), f(14, h), f(15, h)
+#define FM_EACH_LANE(f, h)                                                                    \
+    f(0, h), f(1, h), f(2, h), f(3, h), f(4, h), f(5, h), f(6, h), f(7, h), f(8, h), f(9, h), \
+        f(10, h), f(11, h), f(12, h), f(13, h), f(14, h), f(15, h)
 #endif
 #define FM_SWAPPED(i, h) ((i) ^ (h))
 #define FM_LOW(i, h) ((i) & (h) ? FM_LANES + ((i) ^ (h)) : (i))
@@ -150,12 +131,12 @@ FM_INLINE void v_store_part(T *p, V a, int c)
         p[i] = x[i];
 }
 
-#define FM_TRANSPOSE_STEP(rows, half)                                   \
-    for (int i = 0; i < FM_LANES; i++)                                  \
-        if (!(i & (half))) {                                            \
-            V a = (rows)[i], b = (rows)[i + (half)];                    \
-            (rows)[i] = v_mix_low(a, b, half);                          \
-            (rows)[i + (half)] = v_mix_high(a, b, half);                \
+#define FM_TRANSPOSE_STEP(rows, half)                    \
+    for (int i = 0; i < FM_LANES; i++)                   \
+        if (!(i & (half))) {                             \
+            V a = (rows)[i], b = (rows)[i + (half)];     \
+            (rows)[i] = v_mix_low(a, b, half);           \
+            (rows)[i + (half)] = v_mix_high(a, b, half); \
         }
 
 /* FM_LANES rows of FM_LANES columns, transposed: blocks of 1 x 1 change places
@@ -163,19 +144,25 @@ FM_INLINE void v_store_part(T *p, V a, int c)
 FM_INLINE void v_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from_step)
 {
     V rows[FM_LANES];
-    _Pragma("GCC unroll 16") for (int i = 0; i < FM_LANES; i++)
+    _Pragma("GCC unroll 16")
+    for (int i = 0; i < FM_LANES; i++)
         rows[i] = v_load(from + i * from_step);
-    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 1)
+    _Pragma("GCC unroll 16")
+    FM_TRANSPOSE_STEP(rows, 1)
 #if FM_LANES >= 4
-    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 2)
+    _Pragma("GCC unroll 16")
+    FM_TRANSPOSE_STEP(rows, 2)
 #endif
 #if FM_LANES >= 8
-    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 4)
+    _Pragma("GCC unroll 16")
+    FM_TRANSPOSE_STEP(rows, 4)
 #endif
 #if FM_LANES >= 16
-    _Pragma("GCC unroll 16") FM_TRANSPOSE_STEP(rows, 8)
+    _Pragma("GCC unroll 16")
+    FM_TRANSPOSE_STEP(rows, 8)
 #endif
-    _Pragma("GCC unroll 16") for (int i = 0; i < FM_LANES; i++)
+    _Pragma("GCC unroll 16")
+    for (int i = 0; i < FM_LANES; i++)
         v_store(to + i * to_step, rows[i]);
 }
 

@@ -32,10 +32,7 @@ FM_INLINE V v_load(const T *p)
     return a;
 }
 
-FM_INLINE void v_store(T *p, V a)
-{
-    memcpy(p, &a, sizeof(a));
-}
+FM_INLINE void v_store(T *p, V a) { memcpy(p, &a, sizeof(a)); }
 
 FM_INLINE V v_set1(T x)
 {
@@ -46,15 +43,9 @@ FM_INLINE V v_set1(T x)
 #endif
 }
 
-FM_INLINE V v_fma(V a, V b, V c)
-{
-    return a * b + c;
-}
+FM_INLINE V v_fma(V a, V b, V c) { return a * b + c; }
 
-FM_INLINE V v_fnma(V a, V b, V c)
-{
-    return c - a * b;
-}
+FM_INLINE V v_fnma(V a, V b, V c) { return c - a * b; }
 
 FM_INLINE V v_sqrt(V a)
 {
@@ -63,29 +54,14 @@ FM_INLINE V v_sqrt(V a)
     return a;
 }
 
-FM_INLINE M v_lt(V a, V b)
-{
-    return a < b;
-}
+FM_INLINE M v_lt(V a, V b) { return a < b; }
 
-FM_INLINE M v_eq(V a, V b)
-{
-    return a == b;
-}
+FM_INLINE M v_eq(V a, V b) { return a == b; }
 
-FM_INLINE V v_select(M m, V a, V b)
-{
-    return v_from_bits((v_bits(a) & m) | (v_bits(b) & ~m));
-}
+FM_INLINE V v_select(M m, V a, V b) { return v_from_bits((v_bits(a) & m) | (v_bits(b) & ~m)); }
 
-FM_INLINE V v_max(V a, V b)
-{
-    return v_select(v_lt(b, a), a, b);
-}
+FM_INLINE V v_max(V a, V b) { return v_select(v_lt(b, a), a, b); }
 
-FM_INLINE V v_min(V a, V b)
-{
-    return v_select(v_lt(a, b), a, b);
-}
+FM_INLINE V v_min(V a, V b) { return v_select(v_lt(a, b), a, b); }
 
 #endif

@@ -26,60 +26,27 @@ typedef float32x4_t V;
 
 typedef VI M;
 
-FM_INLINE V v_load(const T *p)
-{
-    return FM_OP(vld1q)(p);
-}
+FM_INLINE V v_load(const T *p) { return FM_OP(vld1q)(p); }
 
-FM_INLINE void v_store(T *p, V a)
-{
-    FM_OP(vst1q)(p, a);
-}
+FM_INLINE void v_store(T *p, V a) { FM_OP(vst1q)(p, a); }
 
-FM_INLINE V v_set1(T x)
-{
-    return FM_OP(vdupq_n)(x);
-}
+FM_INLINE V v_set1(T x) { return FM_OP(vdupq_n)(x); }
 
-FM_INLINE V v_fma(V a, V b, V c)
-{
-    return FM_OP(vfmaq)(c, a, b);
-}
+FM_INLINE V v_fma(V a, V b, V c) { return FM_OP(vfmaq)(c, a, b); }
 
-FM_INLINE V v_fnma(V a, V b, V c)
-{
-    return FM_OP(vfmsq)(c, a, b);
-}
+FM_INLINE V v_fnma(V a, V b, V c) { return FM_OP(vfmsq)(c, a, b); }
 
-FM_INLINE V v_sqrt(V a)
-{
-    return FM_OP(vsqrtq)(a);
-}
+FM_INLINE V v_sqrt(V a) { return FM_OP(vsqrtq)(a); }
 
-FM_INLINE M v_lt(V a, V b)
-{
-    return (M)FM_OP(vcltq)(a, b);
-}
+FM_INLINE M v_lt(V a, V b) { return (M)FM_OP(vcltq)(a, b); }
 
-FM_INLINE M v_eq(V a, V b)
-{
-    return (M)FM_OP(vceqq)(a, b);
-}
+FM_INLINE M v_eq(V a, V b) { return (M)FM_OP(vceqq)(a, b); }
 
-FM_INLINE V v_select(M m, V a, V b)
-{
-    return FM_SELECT(m, a, b);
-}
+FM_INLINE V v_select(M m, V a, V b) { return FM_SELECT(m, a, b); }
 
 /* fmax and fmin treat NaN and zeros in another way than x86's. */
-FM_INLINE V v_max(V a, V b)
-{
-    return v_select(v_lt(b, a), a, b);
-}
+FM_INLINE V v_max(V a, V b) { return v_select(v_lt(b, a), a, b); }
 
-FM_INLINE V v_min(V a, V b)
-{
-    return v_select(v_lt(a, b), a, b);
-}
+FM_INLINE V v_min(V a, V b) { return v_select(v_lt(a, b), a, b); }
 
 #endif

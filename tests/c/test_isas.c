@@ -29,10 +29,7 @@ static double random_number(void) /* in [-1, 1), exact as a float */
     return (double)((z ^ (z >> 31)) >> 40) * 0x1p-23 - 1;
 }
 
-static size_t item(fm_dtype dtype)
-{
-    return dtype == FM_FLOAT64 ? 8 : 4;
-}
+static size_t item(fm_dtype dtype) { return dtype == FM_FLOAT64 ? 8 : 4; }
 
 static void *random_array(fm_dtype dtype, int64_t n, double scale, double shift)
 {
@@ -71,12 +68,10 @@ typedef struct {
     int hidden, out, loss, solver;
 } network;
 
-static const void *const *in(void *const *pointers)
-{
-    return (const void *const *)pointers;
-}
+static const void *const *in(void *const *pointers) { return (const void *const *)pointers; }
 
-static void add_params_to_checksum(uint64_t *sum, const network *net, void *const *W, void *const *b)
+static void add_params_to_checksum(uint64_t *sum, const network *net, void *const *W,
+                                   void *const *b)
 {
     for (int l = 0; l < net->n_layers; l++) {
         add_to_checksum(sum, W[l], net->dtype, net->units[l] * net->units[l + 1]);
@@ -148,8 +143,8 @@ static uint64_t checksum(const network *net, const char *isa)
 
     double loss;
     int64_t step = 0;
-    CHECK(fm_net_train(handle, &loss, &step, &matrix, &targets, weights, order, 2 * n,
-                       net->batch, 0.01, 0) == FM_OK);
+    CHECK(fm_net_train(handle, &loss, &step, &matrix, &targets, weights, order, 2 * n, net->batch,
+                       0.01, 0) == FM_OK);
     add_to_checksum(&sum, &loss, FM_FLOAT64, 1);
     int n_slots;
     fm_solver_name(net->solver, &n_slots);
