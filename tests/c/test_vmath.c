@@ -192,7 +192,7 @@ static int edges(T *x)
             x[n + 1] = -x[n];
             n += 2;
         }
-    for (int e = FM_F64 ? -1074 : -149; e < FM_BIAS + 1; e += FM_F64 ? 3 : 1)
+    for (int e = FM_F64 ? -1074 : -149; e < FM_BIAS + 1; e += FM_F64 ? 4 : 1)
         for (TU d = 0; d < 3; d++) {
             x[n] = from_bits(to_bits((T)ldexp(1, e)) + d - 1);
             x[n + 1] = -x[n];
