@@ -27,6 +27,7 @@ from sklearn.utils import check_random_state
 from . import _core
 from ._sklearn import check_optimize_result
 from ._targets import Labels, Values
+from ._threads import single_threaded_blas
 
 # Work handed to C at once, in floating point operations. Python, and with it Ctrl-C, gets its turn
 # in between. Counted rather than timed, so that sums over several calls are taken in the same
@@ -610,9 +611,10 @@ class LBFGS:
         if _SCIPY < (1, 15):  # later ones print nothing
             options["iprint"] = 1 if est.verbose >= 1 else -1
         try:
-            result = scipy.optimize.minimize(
-                objective, params, method="L-BFGS-B", jac=True, options=options
-            )
+            with single_threaded_blas():
+                result = scipy.optimize.minimize(
+                    objective, params, method="L-BFGS-B", jac=True, options=options
+                )
         except BaseException:
             self._store(objective.params)
             raise

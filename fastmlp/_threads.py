@@ -6,10 +6,13 @@ that the process may use (affinity mask, control group quota, ``OMP_NUM_THREADS`
 limited by nothing. Results do not depend on it either way.
 """
 
+import contextlib
+import functools
 import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from numbers import Integral
 
 import joblib
@@ -83,3 +86,37 @@ def _is_one_of_many() -> bool:
     # Worker processes run their tasks in the main thread, and joblib tells those that it starts
     # itself by OMP_NUM_THREADS which share of the machine is theirs. The engine heeds it.
     return not (in_main_thread and "OMP_NUM_THREADS" in os.environ)
+
+
+_limiting = threading.Lock()
+_blas_limits = []  # one entry per block below that is being run; the first holds the limit
+
+
+@contextlib.contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Keep BLAS to one thread, for SciPy's solvers that call the engine between small products.
+
+    Their vectors of some thousand numbers gain nothing from threads, but OpenBLAS's go on spinning
+    after each call, on the CPUs that the engine needs next: with them L-BFGS on the digits gained
+    nothing from a second thread, without a third of its time. The limit is the whole process's, so
+    of several such blocks at once the first to come sets it and the last to go lifts it.
+    """
+    with _limiting:
+        if not _blas_limits:
+            _blas_limits.append(_threadpools().limit(limits=1, user_api="blas"))
+        else:
+            _blas_limits.append(None)
+    try:
+        yield
+    finally:
+        with _limiting:
+            if len(_blas_limits) > 1:
+                _blas_limits.pop()
+            else:
+                _blas_limits.pop().restore_original_limits()
+
+
+@functools.cache
+def _threadpools() -> threadpoolctl.ThreadpoolController:
+    """Find the thread pools of this process, once: it takes as long as a small fit."""
+    return threadpoolctl.ThreadpoolController()
