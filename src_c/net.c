@@ -13,9 +13,11 @@
 #include "losses.h"
 #include "threads.h"
 
-/* A second thread pays from about this many multiply-adds per step and thread;
- * two threads broke even at 5 MFLOP per step. */
-static const double MIN_WORK_PER_THREAD = 1.25e6;
+/* A second thread pays from about this many multiply-adds per step and thread. On
+ * Zen 3 a step of 0.43e6 each (20-100-1, 200 rows) took 33 us on one thread and 22 on
+ * two in float32, 65 and 41 in float64; one of 0.13e6 each (4-100-3, 150 rows) 15
+ * and 13 to 17, 28 and 23. */
+static const double MIN_WORK_PER_THREAD = 0.4e6;
 
 struct fm_net {
     const fm_kernels *kernels;
