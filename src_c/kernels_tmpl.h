@@ -771,48 +771,89 @@ static double fm_sum_squares(const fm_layer *l)
 
 /* ------------------------------------------------------- a few rows, raw W */
 
-/* z (rows, N) = x (rows, K) W + b with W row-major, for up to FM_FEW rows. */
-FM_INLINE void fm_few_columns(const int rows, const int nv, T *z, const T *x, const T *W,
-                                     const T *b, int64_t K, int64_t N)
+/* Some features of up to FM_FEW rows: their values, and their rows of W. */
+enum { FM_FEW_K = 8 };
+typedef struct {
+    int n;
+    T x[FM_FEW_K][FM_FEW];
+    const T *W[FM_FEW_K];
+} fm_few_features;
+
+/* nv vectors of z (rows, N), from column n, += x W. */
+FM_INLINE void fm_few_tile(const int rows, const int nv, T *z, int64_t N, int64_t n,
+                           const fm_few_features *f)
 {
-    V acc[FM_FEW][8];
+    V acc[FM_FEW][4];
     _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
-        _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++) acc[i][v] = v_zero();
-    for (int64_t k = 0; k < K; k++, W += N)
         _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
+            acc[i][v] = v_load(z + i * N + n + v * FM_LANES);
+    for (int k = 0; k < f->n; k++) {
+        V w[4];
+        _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
+            w[v] = v_operand(v_load(f->W[k] + n + v * FM_LANES));
+        _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
         {
-            V w = v_operand(v_load(W + v * FM_LANES));
-            _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
-                acc[i][v] = v_fma(v_set1(x[i * K + k]), w, acc[i][v]);
+            const V x = v_set1(f->x[k][i]);
+            _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
+                acc[i][v] = v_fma(x, w[v], acc[i][v]);
         }
+    }
     _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
         _Pragma("GCC unroll 16") for (int v = 0; v < nv; v++)
-            v_store(z + i * N + v * FM_LANES, acc[i][v] + v_load(b + v * FM_LANES));
+            v_store(z + i * N + n + v * FM_LANES, acc[i][v]);
 }
 
-FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T *b,
-                                  int64_t K, int64_t N)
+FM_INLINE void fm_few_add(const int rows, T *z, int64_t N, const fm_few_features *f)
 {
-    const int wide = rows == 1 ? 8 : 2;
+    const int nv = rows == 1 ? 4 : 2;
     int64_t n = 0;
-    for (; n + wide * FM_LANES <= N; n += wide * FM_LANES)
-        fm_few_columns(rows, wide, z + n, x, W + n, b + n, K, N);
+    for (; n + nv * FM_LANES <= N; n += nv * FM_LANES)
+        fm_few_tile(rows, nv, z, N, n, f);
     for (; n + FM_LANES <= N; n += FM_LANES)
-        fm_few_columns(rows, 1, z + n, x, W + n, b + n, K, N);
+        fm_few_tile(rows, 1, z, N, n, f);
     if (n == N)
         return;
-    /* The rest of a row: lane by lane, the same chain. */
     const int c = (int)(N - n);
     V acc[FM_FEW];
-    for (int i = 0; i < rows; i++)
-        acc[i] = v_zero();
+    _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
+        acc[i] = v_load_part(z + i * N + n, c);
+    for (int k = 0; k < f->n; k++) {
+        const V w = v_operand(v_load_part(f->W[k] + n, c));
+        _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
+            acc[i] = v_fma(v_set1(f->x[k][i]), w, acc[i]);
+    }
+    _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
+        v_store_part(z + i * N + n, acc[i], c);
+}
+
+/* z (rows, N) = x (rows, K) W + b with W row-major, for up to FM_FEW rows. Memory
+ * sets the pace: W is read once, from front to back and some of its rows at a
+ * time; rows that only meet zeros (dark pixels, half of what relu leaves) are not
+ * read at all (0 times a finite weight adds nothing). Every element is one chain
+ * along k, through z. */
+FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T *b, int64_t K,
+                           int64_t N)
+{
+    fm_few_features f;
+    f.n = 0;
+    memset(z, 0, (size_t)(rows * N) * sizeof(T));
     for (int64_t k = 0; k < K; k++) {
-        V w = v_operand(v_load_part(W + k * N + n, c));
-        for (int i = 0; i < rows; i++)
-            acc[i] = v_fma(v_set1(x[i * K + k]), w, acc[i]);
+        int matters = 0;
+        _Pragma("GCC unroll 16") for (int i = 0; i < rows; i++)
+        {
+            f.x[f.n][i] = x[i * K + k];
+            matters |= x[i * K + k] != 0;
+        }
+        f.W[f.n] = W + k * N;
+        f.n += matters;
+        if (f.n == FM_FEW_K || k + 1 == K) {
+            fm_few_add(rows, z, N, &f);
+            f.n = 0;
+        }
     }
     for (int i = 0; i < rows; i++)
-        v_store_part(z + i * N + n, acc[i] + v_load_part(b + n, c), c);
+        for (int64_t n = 0; n < N; n++)
+            z[i * N + n] += b[n];
 }
 
 static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows, int n_layers,
