@@ -150,12 +150,21 @@ FM_INLINE int fm_tile_height(int64_t i, int64_t n)
     return (int)((left + tiles - 1) / tiles);
 }
 
+/* Rows of A that go through all panels of B together, because kc columns of theirs
+ * fit into L2: of row i on to row n, in blocks of about equal height. */
+FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc)
+{
+    const int64_t most = FM_A_BYTES / (kc * (int64_t)sizeof(T)), left = n - i;
+    const int64_t blocks = (left + most - 1) / most;
+    const int64_t height = (left / blocks + FM_MR - 1) / FM_MR * FM_MR;
+    return height < left ? height : left;
+}
+
 /* C[rows r0..r1, n columns] = epilogue(A B), A (., k) and C in panels of c_panel,
  * a_panel elements, B (k, n) in panels of k rows. reads is FM_ALONG_PANEL for A
  * in panels, FM_ACROSS for A given transposed with a_panel elements between k's.
  * bias (n padded,), mask like C.
- * Lost: sending 192 KB of A's rows at a time through all panels, to keep them in
- * L2, gained 3 % in float64 at k = 512 and cost 4 % at k = 2048 (Zen 3). */
+ * Lost: prefetching the next tile's rows of A (Zen 3, f32 and f64 alike). */
 static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff_t a_panel,
                          const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, const T *bias,
                          T floor, const T *mask)
@@ -164,21 +173,26 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
         const int64_t kc = k - k0 < FM_KC ? k - k0 : FM_KC;
         const int last = k0 + kc == k;
         const T *a0 = reads == FM_ALONG_PANEL ? A + k0 / FM_PANEL * a_panel : A + k0 * a_panel;
-        for (int64_t j = 0; j * FM_PANEL < n; j++) {
-            T *c = C + j * c_panel;
-            const T *b = B + (j * k + k0) * FM_PANEL;
-            const int half = fm_half_panel(n - j * FM_PANEL);
-            for (int64_t i = r0; i < r1;) {
-                int mr = fm_tile_height(i, r1);
-                fm_epilogue end = {.bias = last && bias ? bias + j * FM_PANEL : NULL,
-                                   .floor = floor,
-                                   .mask = last && mask ? mask + j * c_panel + i * FM_PANEL : NULL};
-                if (reads == FM_ALONG_PANEL)
-                    fm_tile_along_panel(mr, half, c + i * FM_PANEL, a0 + i * FM_PANEL, a_panel, b, kc,
-                                        k0 > 0, &end);
-                else
-                    fm_tile_across(mr, half, c + i * FM_PANEL, a0 + i, a_panel, b, kc, k0 > 0, &end);
-                i += mr;
+        for (int64_t b0 = r0, b1; b0 < r1; b0 = b1) {
+            b1 = b0 + fm_block_height(b0, r1, kc);
+            for (int64_t j = 0; j * FM_PANEL < n; j++) {
+                T *c = C + j * c_panel;
+                const T *b = B + (j * k + k0) * FM_PANEL;
+                const int half = fm_half_panel(n - j * FM_PANEL);
+                for (int64_t i = b0; i < b1;) {
+                    int mr = fm_tile_height(i, b1);
+                    fm_epilogue end = {.bias = last && bias ? bias + j * FM_PANEL : NULL,
+                                       .floor = floor,
+                                       .mask = last && mask ? mask + j * c_panel + i * FM_PANEL
+                                                            : NULL};
+                    if (reads == FM_ALONG_PANEL)
+                        fm_tile_along_panel(mr, half, c + i * FM_PANEL, a0 + i * FM_PANEL, a_panel, b,
+                                            kc, k0 > 0, &end);
+                    else
+                        fm_tile_across(mr, half, c + i * FM_PANEL, a0 + i, a_panel, b, kc, k0 > 0,
+                                       &end);
+                    i += mr;
+                }
             }
         }
     }
@@ -190,8 +204,8 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
 static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t f0, int64_t n, const T *B,
                             int64_t m, int half, int resume)
 {
-    for (int64_t s0 = 0; s0 < m; s0 += FM_KC) {
-        const int64_t mc = m - s0 < FM_KC ? m - s0 : FM_KC;
+    for (int64_t s0 = 0; s0 < m; s0 += FM_MC) {
+        const int64_t mc = m - s0 < FM_MC ? m - s0 : FM_MC;
         for (int64_t p = 0; p < n; p += FM_PANEL) {
             const int64_t width = n - p < FM_PANEL ? n - p : FM_PANEL;
             const T *a = A + (f0 + p) / FM_PANEL * a_panel + s0 * FM_PANEL;
@@ -270,7 +284,7 @@ static void fm_gemm_narrow(T *C, const T *D, int64_t ld, int64_t n, const T *A, 
  * FM_GROUP vectors; then halves are added: 8, 4, 2, 1. */
 #define FM_GROUP (16 / FM_LANES)
 
-FM_INLINE T fm_sum16(const V lanes[FM_GROUP])
+FM_INLINE V fm_fold_group(const V lanes[FM_GROUP])
 {
     V x[FM_GROUP];
     for (int g = 0; g < FM_GROUP; g++)
@@ -278,17 +292,23 @@ FM_INLINE T fm_sum16(const V lanes[FM_GROUP])
     for (int half = FM_GROUP / 2; half > 0; half /= 2)
         for (int g = 0; g < half; g++)
             x[g] += x[g + half];
+    return x[0];
+}
+
+FM_INLINE T fm_sum16(const V lanes[FM_GROUP])
+{
+    V x = fm_fold_group(lanes);
 #if FM_LANES >= 16
-    x[0] += v_swap(x[0], 8);
+    x += v_swap(x, 8);
 #endif
 #if FM_LANES >= 8
-    x[0] += v_swap(x[0], 4);
+    x += v_swap(x, 4);
 #endif
 #if FM_LANES >= 4
-    x[0] += v_swap(x[0], 2);
+    x += v_swap(x, 2);
 #endif
-    x[0] += v_swap(x[0], 1);
-    return x[0][0];
+    x += v_swap(x, 1);
+    return x[0];
 }
 
 /* Lanes i with first + i < n keep their value, the others become 0. */
@@ -300,41 +320,72 @@ FM_INLINE V fm_keep_below(V x, int64_t first, int64_t n)
     return v_select(v_lt(index, v_set1((T)(n - first))), x, v_zero());
 }
 
-/* mr rows of A by nn rows of W^T, each a vector along k in panels. */
-FM_INLINE void fm_tile_dot(const int mr, const int nn, T *C, int64_t ld, const T *A,
-                                  ptrdiff_t a_panel, const T *W, ptrdiff_t w_panel, int64_t k,
-                                  const T *bias)
+/* A tile of fm_gemm_dot: so many rows and outputs make about eight chains. */
+#define FM_DOT_ROWS (FM_GROUP == 1 ? 4 : 2)
+#define FM_DOT_OUTPUTS (FM_GROUP > 2 ? 1 : 2)
+
+/* mr rows of A by nn rows of W^T, each a vector along k in panels. Their products
+ * are summed down to the lanes of one vector, sums[output][row]. */
+FM_INLINE void fm_tile_dot(const int mr, const int nn, V (*sums)[FM_LANES], const T *A,
+                           ptrdiff_t a_panel, const T *W, ptrdiff_t w_panel, int64_t k)
 {
-    V acc[4][2][FM_GROUP];
+    V acc[FM_DOT_ROWS][FM_DOT_OUTPUTS][FM_GROUP];
     _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
         _Pragma("GCC unroll 16") for (int j = 0; j < nn; j++)
             _Pragma("GCC unroll 16") for (int g = 0; g < FM_GROUP; g++) acc[i][j][g] = v_zero();
-    for (int64_t k0 = 0; k0 < k; k0 += 16) {
+    int64_t k0 = 0;
+    for (; k0 + 16 <= k; k0 += 16) {
+        const T *a0 = A + k0 / FM_PANEL * a_panel + k0 % FM_PANEL;
+        const T *w0 = W + k0 / FM_PANEL * w_panel + k0 % FM_PANEL;
         _Pragma("GCC unroll 16") for (int g = 0; g < FM_GROUP; g++)
         {
-            const int64_t kg = k0 + g * FM_LANES;
-            if (kg >= k)
-                break;
-            const T *a = A + kg / FM_PANEL * a_panel + kg % FM_PANEL;
-            const T *w = W + kg / FM_PANEL * w_panel + kg % FM_PANEL;
-            V av[4];
-            _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
-            {
-                av[i] = v_load(a + i * FM_PANEL);
-                if (kg + FM_LANES > k) /* padding may hold anything */
-                    av[i] = fm_keep_below(av[i], kg, k);
-            }
+            const T *a = a0 + g * FM_LANES / FM_PANEL * a_panel + g * FM_LANES % FM_PANEL;
+            const T *w = w0 + g * FM_LANES / FM_PANEL * w_panel + g * FM_LANES % FM_PANEL;
+            V av[FM_DOT_ROWS];
+            _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++) av[i] = v_load(a + i * FM_PANEL);
             _Pragma("GCC unroll 16") for (int j = 0; j < nn; j++)
             {
-                V wv = v_load(w + j * FM_PANEL);
+                const V wv = v_load(w + j * FM_PANEL);
                 _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
                     acc[i][j][g] = v_fma(av[i], wv, acc[i][j][g]);
             }
         }
     }
-    for (int i = 0; i < mr; i++)
+    _Pragma("GCC unroll 16") for (int g = 0; g < FM_GROUP; g++)
+    {
+        const int64_t kg = k0 + g * FM_LANES;
+        if (kg >= k)
+            break;
+        const T *a = A + kg / FM_PANEL * a_panel + kg % FM_PANEL;
+        const T *w = W + kg / FM_PANEL * w_panel + kg % FM_PANEL;
+        _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+        {
+            const V av = fm_keep_below(v_load(a + i * FM_PANEL), kg, k); /* not the padding */
+            _Pragma("GCC unroll 16") for (int j = 0; j < nn; j++)
+                acc[i][j][g] = v_fma(av, v_load(w + j * FM_PANEL), acc[i][j][g]);
+        }
+    }
+    _Pragma("GCC unroll 16") for (int i = 0; i < mr; i++)
+        _Pragma("GCC unroll 16") for (int j = 0; j < nn; j++)
+            sums[j][i] = fm_fold_group(acc[i][j]);
+}
+
+/* nn outputs of up to FM_LANES rows. */
+FM_INLINE void fm_dot_rows(const int nn, T *C, int64_t ld, const T *A, ptrdiff_t a_panel,
+                           const T *W, ptrdiff_t w_panel, int64_t k, int rows, const T *bias)
+{
+    V sums[FM_DOT_OUTPUTS][FM_LANES];
+    int i = 0;
+    for (; i + FM_DOT_ROWS <= rows; i += FM_DOT_ROWS)
+        fm_tile_dot(FM_DOT_ROWS, nn, (V(*)[FM_LANES])(sums[0] + i), A + i * FM_PANEL, a_panel, W,
+                    w_panel, k);
+    for (; i < rows; i++)
+        fm_tile_dot(1, nn, (V(*)[FM_LANES])(sums[0] + i), A + i * FM_PANEL, a_panel, W, w_panel, k);
+    for (; i < FM_LANES; i++)
         for (int j = 0; j < nn; j++)
-            C[j * ld + i] = fm_sum16(acc[i][j]) + bias[j];
+            sums[j][i] = v_zero();
+    for (int j = 0; j < nn; j++)
+        v_store_part(C + j * ld, v_sum_each(sums[j]) + v_set1(bias[j]), rows);
 }
 
 /* C (n, ld)[., r0..r1] = W^T A^T + bias. A in panels, W^T (n, k) in panels. */
@@ -342,25 +393,17 @@ static void fm_gemm_dot(T *C, int64_t ld, const T *A, ptrdiff_t a_panel, const T
                         int64_t n, int64_t r0, int64_t r1, const T *bias)
 {
     const ptrdiff_t w_panel = n * FM_PANEL;
-    int64_t j = 0;
-    for (; j + 2 <= n; j += 2) {
-        int64_t i = r0;
-        for (; i + 2 <= r1; i += 2)
-            fm_tile_dot(2, 2, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL,
-                        w_panel, k, bias + j);
-        if (i < r1)
-            fm_tile_dot(1, 2, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL,
-                        w_panel, k, bias + j);
+    for (int64_t i = r0; i < r1; i += FM_LANES) {
+        const int rows = r1 - i < FM_LANES ? (int)(r1 - i) : FM_LANES;
+        const T *a = A + i * FM_PANEL, *w = W;
+        T *c = C + i;
+        int64_t j = 0;
+        for (; j + FM_DOT_OUTPUTS <= n; j += FM_DOT_OUTPUTS)
+            fm_dot_rows(FM_DOT_OUTPUTS, c + j * ld, ld, a, a_panel, w + j * FM_PANEL, w_panel, k,
+                        rows, bias + j);
+        for (; j < n; j++)
+            fm_dot_rows(1, c + j * ld, ld, a, a_panel, w + j * FM_PANEL, w_panel, k, rows, bias + j);
     }
-    if (j == n)
-        return;
-    int64_t i = r0;
-    for (; i + 4 <= r1; i += 4)
-        fm_tile_dot(4, 1, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL, w_panel,
-                    k, bias + j);
-    for (; i < r1; i++)
-        fm_tile_dot(1, 1, C + j * ld + i, ld, A + i * FM_PANEL, a_panel, W + j * FM_PANEL, w_panel,
-                    k, bias + j);
 }
 
 #endif

@@ -12,6 +12,8 @@
  *   FM_MR      rows of the micro-kernel's tile; FM_MR * FM_NV accumulators,
  *              FM_NV vectors of a panel and a broadcast fill the registers
  *   FM_KC      rows of a panel that stay in L1 while tiles pass by
+ *   FM_MC      rows of a mini-batch that enter a gradient together (FM_KC)
+ *   FM_A_BYTES of the rows whose tiles pass by, to stay in L2 (512 KB)
  *
  *   v_load(p)  v_store(p, v)  any alignment
  *   v_set1(x)
@@ -41,6 +43,13 @@
 #define FM_INLINE static inline __attribute__((always_inline))
 
 #define FM_NV (FM_PANEL / FM_LANES)
+
+#ifndef FM_MC
+#define FM_MC FM_KC
+#endif
+#ifndef FM_A_BYTES
+#define FM_A_BYTES (512 * 1024)
+#endif
 
 #if FM_F64
 typedef double T;
@@ -164,6 +173,31 @@ FM_INLINE void v_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t fr
     _Pragma("GCC unroll 16")
     for (int i = 0; i < FM_LANES; i++)
         v_store(to + i * to_step, rows[i]);
+}
+
+#define FM_SUM_STEP(rows, half)           \
+    for (int i = 0; i < (half); i++)      \
+        (rows)[i] = v_mix_low((rows)[i], (rows)[i + (half)], half) + \
+                    v_mix_high((rows)[i], (rows)[i + (half)], half);
+
+/* The sums over the lanes of FM_LANES vectors, one per lane. Of each vector lanes
+ * half a vector apart are added first, and so on. The vectors are used up. */
+FM_INLINE V v_sum_each(V rows[FM_LANES])
+{
+#if FM_LANES >= 16
+    _Pragma("GCC unroll 16")
+    FM_SUM_STEP(rows, 8)
+#endif
+#if FM_LANES >= 8
+    _Pragma("GCC unroll 16")
+    FM_SUM_STEP(rows, 4)
+#endif
+#if FM_LANES >= 4
+    _Pragma("GCC unroll 16")
+    FM_SUM_STEP(rows, 2)
+#endif
+    FM_SUM_STEP(rows, 1)
+    return rows[0];
 }
 
 /* A finiteness check that costs one fused multiply-add per vector: start with
