@@ -14,22 +14,22 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #define N_CHAINS 24
-#define ROWS(ROW)                                                                                  \
-    ROW(f32, float, __m512, 16, _mm512_set1_ps, _mm512_fmadd_ps)                                   \
+#define ROWS(ROW)                                                \
+    ROW(f32, float, __m512, 16, _mm512_set1_ps, _mm512_fmadd_ps) \
     ROW(f64, double, __m512d, 8, _mm512_set1_pd, _mm512_fmadd_pd)
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 #define N_CHAINS 12
-#define ROWS(ROW)                                                                                  \
-    ROW(f32, float, __m256, 8, _mm256_set1_ps, _mm256_fmadd_ps)                                    \
+#define ROWS(ROW)                                               \
+    ROW(f32, float, __m256, 8, _mm256_set1_ps, _mm256_fmadd_ps) \
     ROW(f64, double, __m256d, 4, _mm256_set1_pd, _mm256_fmadd_pd)
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define N_CHAINS 24
 #define fma32(a, b, c) vfmaq_f32(c, a, b)
 #define fma64(a, b, c) vfmaq_f64(c, a, b)
-#define ROWS(ROW)                                                                                  \
-    ROW(f32, float, float32x4_t, 4, vdupq_n_f32, fma32)                                            \
+#define ROWS(ROW)                                       \
+    ROW(f32, float, float32x4_t, 4, vdupq_n_f32, fma32) \
     ROW(f64, double, float64x2_t, 2, vdupq_n_f64, fma64)
 #else
 #error "no fused multiply-add"
@@ -46,27 +46,28 @@ static double now(void)
 }
 
 /* peak_f32, peak_f64: thread functions that store their GFLOPS in *result. */
-#define ROW(NAME, T, V, LANES, SET, FMA)                                                           \
-    static void *peak_##NAME(void *result)                                                         \
-    {                                                                                              \
-        V acc[N_CHAINS], scale = SET((T)0.999), shift = SET((T)0.001);                             \
-        for (int i = 0; i < N_CHAINS; i++)                                                         \
-            acc[i] = SET((T)i);                                                                    \
-        double flops = 0, start = now(), seconds;                                                  \
-        do {                                                                                       \
-            for (long step = 0; step < STEPS; step++) {                                            \
-                _Pragma("GCC unroll 24") for (int i = 0; i < N_CHAINS; i++)                        \
-                    acc[i] = FMA(acc[i], scale, shift);                                            \
-            }                                                                                      \
-            flops += 2.0 * LANES * N_CHAINS * STEPS;                                               \
-            seconds = now() - start;                                                               \
-        } while (seconds < SECONDS);                                                               \
-        volatile V sink;                                                                           \
-        for (int i = 0; i < N_CHAINS; i++)                                                         \
-            sink = acc[i];                                                                         \
-        (void)sink;                                                                                \
-        *(double *)result = 1e-9 * flops / seconds;                                                \
-        return NULL;                                                                               \
+#define ROW(NAME, T, V, LANES, SET, FMA)                               \
+    static void *peak_##NAME(void *result)                             \
+    {                                                                  \
+        V acc[N_CHAINS], scale = SET((T)0.999), shift = SET((T)0.001); \
+        for (int i = 0; i < N_CHAINS; i++)                             \
+            acc[i] = SET((T)i);                                        \
+        double flops = 0, start = now(), seconds;                      \
+        do {                                                           \
+            for (long step = 0; step < STEPS; step++) {                \
+                _Pragma("GCC unroll 24")                               \
+                for (int i = 0; i < N_CHAINS; i++)                     \
+                    acc[i] = FMA(acc[i], scale, shift);                \
+            }                                                          \
+            flops += 2.0 * LANES * N_CHAINS * STEPS;                   \
+            seconds = now() - start;                                   \
+        } while (seconds < SECONDS);                                   \
+        volatile V sink;                                               \
+        for (int i = 0; i < N_CHAINS; i++)                             \
+            sink = acc[i];                                             \
+        (void)sink;                                                    \
+        *(double *)result = 1e-9 * flops / seconds;                    \
+        return NULL;                                                   \
     }
 ROWS(ROW)
 

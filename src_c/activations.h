@@ -17,11 +17,11 @@
 
 #include "fastmlp.h"
 
-#define FM_ELEMENTWISE_ACTIVATIONS(X)                 \
-    X(identity, FM_FOR_HIDDEN | FM_FOR_OUTPUT)        \
-    X(logistic, FM_FOR_HIDDEN | FM_FOR_OUTPUT)        \
-    X(tanh, FM_FOR_HIDDEN | FM_FOR_OUTPUT)            \
-    X(relu, FM_FOR_HIDDEN | FM_FOR_OUTPUT)            \
+#define FM_ELEMENTWISE_ACTIVATIONS(X)          \
+    X(identity, FM_FOR_HIDDEN | FM_FOR_OUTPUT) \
+    X(logistic, FM_FOR_HIDDEN | FM_FOR_OUTPUT) \
+    X(tanh, FM_FOR_HIDDEN | FM_FOR_OUTPUT)     \
+    X(relu, FM_FOR_HIDDEN | FM_FOR_OUTPUT)     \
     X(exp, FM_FOR_OUTPUT)
 
 #define FM_ACTIVATIONS(X)         \
@@ -65,11 +65,11 @@ static void fm_activate(int activation, T *a, int64_t n)
 {
     int64_t i = 0;
     switch (activation) {
-#define FM_ROW(name, where)                                                        \
-    case FM_ACT_##name:                                                            \
-        for (; i + FM_LANES <= n; i += FM_LANES)                                   \
-            v_store(a + i, fm_act_##name(v_load(a + i)));                          \
-        if (i < n)                                                                 \
+#define FM_ROW(name, where)                                                                     \
+    case FM_ACT_##name:                                                                         \
+        for (; i + FM_LANES <= n; i += FM_LANES)                                                \
+            v_store(a + i, fm_act_##name(v_load(a + i)));                                       \
+        if (i < n)                                                                              \
             v_store_part(a + i, fm_act_##name(v_load_part(a + i, (int)(n - i))), (int)(n - i)); \
         break;
         FM_ELEMENTWISE_ACTIVATIONS(FM_ROW)
@@ -82,10 +82,10 @@ static void fm_activate(int activation, T *a, int64_t n)
 static void fm_activate_backward(int activation, T *d, const T *a, int64_t n)
 {
     switch (activation) {
-#define FM_ROW(name, where)                                                \
-    case FM_ACT_##name:                                                    \
-        for (int64_t i = 0; i < n; i += FM_LANES)                          \
-            v_store(d + i, fm_dact_##name(v_load(d + i), v_load(a + i)));  \
+#define FM_ROW(name, where)                                               \
+    case FM_ACT_##name:                                                   \
+        for (int64_t i = 0; i < n; i += FM_LANES)                         \
+            v_store(d + i, fm_dact_##name(v_load(d + i), v_load(a + i))); \
         break;
         FM_ELEMENTWISE_ACTIVATIONS(FM_ROW)
 #undef FM_ROW

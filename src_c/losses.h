@@ -21,7 +21,7 @@
 
 #include "activations.h"
 
-#define FM_LOSSES(X)                    \
+#define FM_LOSSES(X)                     \
     X(squared_error, FM_ACT_identity, 1) \
     X(poisson, FM_ACT_exp, 0)            \
     X(log_loss, FM_ACT_softmax, 0)       \
@@ -45,10 +45,7 @@ enum {
 #endif
 
 /* Probabilities enter a logarithm clipped to [eps, 1 - eps]. NaN stays NaN. */
-FM_INLINE V fm_clip(V p)
-{
-    return v_min(v_set1(1 - FM_EPSILON), v_max(v_set1(FM_EPSILON), p));
-}
+FM_INLINE V fm_clip(V p) { return v_min(v_set1(1 - FM_EPSILON), v_max(v_set1(FM_EPSILON), p)); }
 
 FM_INLINE V fm_loss_squared_error(V y, V a)
 {
@@ -143,44 +140,44 @@ FM_INLINE V fm_target(const fm_batch *batch, const fm_row_targets *t, int64_t k)
 }
 
 /* Outputs A (n, ld) -> delta in place, for columns r0..r1; row_loss[r]. */
-#define FM_ROW(name, canonical, mean)                                                            \
-    static void fm_rows_##name(T *A, int64_t ld, int64_t n, double *row_loss, int activation,    \
-                               const fm_batch *batch, int64_t r0, int64_t r1)                    \
-    {                                                                                            \
-        const int by_label = batch->y->labels != NULL; /* then one log serves all outputs */     \
-        for (int64_t r = r0; r < r1; r += FM_LANES) {                                            \
-            int c = r1 - r < FM_LANES ? (int)(r1 - r) : FM_LANES;                                \
-            fm_row_targets t = fm_gather_targets(batch, n, r, c);                                \
-            V loss = v_zero(), of_label = v_zero(), mixed = v_zero();                            \
-            for (int64_t k = 0; k < n; k++) {                                                    \
-                V a = v_load_part(A + k * ld + r, c), y = fm_target(batch, &t, k), d;            \
-                if (by_label)                                                                    \
-                    of_label += y * a;                                                           \
-                else                                                                             \
-                    loss += fm_loss_##name(y, a);                                                \
-                if (activation == canonical) {                                                   \
-                    d = (a - y) * t.weight;                                                      \
-                } else if (activation == FM_ACT_softmax) {                                       \
-                    mixed += fm_dloss_##name(y, a) * a;                                          \
-                    continue;                                                                    \
-                } else {                                                                         \
-                    d = fm_dactivation(activation, fm_dloss_##name(y, a), a) * t.weight;         \
-                }                                                                                \
-                v_store_part(A + k * ld + r, d, c);                                              \
-            }                                                                                    \
-            if (activation != canonical && activation == FM_ACT_softmax)                         \
-                for (int64_t k = 0; k < n; k++) {                                                \
-                    V a = v_load_part(A + k * ld + r, c), y = fm_target(batch, &t, k);           \
-                    V d = a * (fm_dloss_##name(y, a) - mixed) * t.weight;                        \
-                    v_store_part(A + k * ld + r, d, c);                                          \
-                }                                                                                \
-            if (by_label)                                                                        \
-                loss = fm_loss_##name(v_set1(1), of_label);                                      \
-            if (mean)                                                                            \
-                loss = loss / v_set1((T)n);                                                      \
-            for (int i = 0; i < c; i++)                                                          \
-                row_loss[r + i] = (double)loss[i];                                               \
-        }                                                                                        \
+#define FM_ROW(name, canonical, mean)                                                         \
+    static void fm_rows_##name(T *A, int64_t ld, int64_t n, double *row_loss, int activation, \
+                               const fm_batch *batch, int64_t r0, int64_t r1)                 \
+    {                                                                                         \
+        const int by_label = batch->y->labels != NULL; /* then one log serves all outputs */  \
+        for (int64_t r = r0; r < r1; r += FM_LANES) {                                         \
+            int c = r1 - r < FM_LANES ? (int)(r1 - r) : FM_LANES;                             \
+            fm_row_targets t = fm_gather_targets(batch, n, r, c);                             \
+            V loss = v_zero(), of_label = v_zero(), mixed = v_zero();                         \
+            for (int64_t k = 0; k < n; k++) {                                                 \
+                V a = v_load_part(A + k * ld + r, c), y = fm_target(batch, &t, k), d;         \
+                if (by_label)                                                                 \
+                    of_label += y * a;                                                        \
+                else                                                                          \
+                    loss += fm_loss_##name(y, a);                                             \
+                if (activation == canonical) {                                                \
+                    d = (a - y) * t.weight;                                                   \
+                } else if (activation == FM_ACT_softmax) {                                    \
+                    mixed += fm_dloss_##name(y, a) * a;                                       \
+                    continue;                                                                 \
+                } else {                                                                      \
+                    d = fm_dactivation(activation, fm_dloss_##name(y, a), a) * t.weight;      \
+                }                                                                             \
+                v_store_part(A + k * ld + r, d, c);                                           \
+            }                                                                                 \
+            if (activation != canonical && activation == FM_ACT_softmax)                      \
+                for (int64_t k = 0; k < n; k++) {                                             \
+                    V a = v_load_part(A + k * ld + r, c), y = fm_target(batch, &t, k);        \
+                    V d = a * (fm_dloss_##name(y, a) - mixed) * t.weight;                     \
+                    v_store_part(A + k * ld + r, d, c);                                       \
+                }                                                                             \
+            if (by_label)                                                                     \
+                loss = fm_loss_##name(v_set1(1), of_label);                                   \
+            if (mean)                                                                         \
+                loss = loss / v_set1((T)n);                                                   \
+            for (int i = 0; i < c; i++)                                                       \
+                row_loss[r + i] = (double)loss[i];                                            \
+        }                                                                                     \
     }
 
 static V fm_dactivation(int activation, V d, V a)
@@ -201,10 +198,8 @@ static void fm_rows_loss(int loss, T *A, int64_t ld, int64_t n, double *row_loss
                          const fm_batch *batch, int64_t r0, int64_t r1)
 {
     switch (loss) {
-#define FM_ROW(name, canonical, mean)                                        \
-    case FM_LOSS_##name:                                                     \
-        fm_rows_##name(A, ld, n, row_loss, activation, batch, r0, r1);       \
-        break;
+#define FM_ROW(name, canonical, mean) \
+    case FM_LOSS_##name: fm_rows_##name(A, ld, n, row_loss, activation, batch, r0, r1); break;
         FM_LOSSES(FM_ROW)
 #undef FM_ROW
     default: break;

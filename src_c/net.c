@@ -37,8 +37,7 @@ struct fm_net {
 
 /* ----------------------------------------------------------------- sizes */
 
-fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
-                         const int *activations)
+fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units, const int *activations)
 {
     if ((dtype != FM_FLOAT32 && dtype != FM_FLOAT64 && dtype != FM_BFLOAT16) || n_layers < 1)
         return FM_BAD_ARGUMENT;
@@ -72,8 +71,8 @@ static int64_t index_at(const void *array, int bytes, int64_t i)
     return bytes == 4 ? ((const int32_t *)array)[i] : ((const int64_t *)array)[i];
 }
 
-fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows,
-                       int64_t block_rows, int64_t max_nnz)
+fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows, int64_t block_rows,
+                       int64_t max_nnz)
 {
     int64_t block_nnz = 0;
     if (X->index_bytes != 4 && X->index_bytes != 8)
@@ -147,9 +146,8 @@ static void lay_out(fm_net *net, arena *a)
                 l->part[part] = p;
         }
     }
-    void *input = net->max_nnz
-                      ? NULL
-                      : take(a, k->input_bytes(net->block_rows, net->layers[0].fan_in));
+    void *input =
+        net->max_nnz ? NULL : take(a, k->input_bytes(net->block_rows, net->layers[0].fan_in));
     double *row_loss = take(a, array_bytes(net->block_rows, sizeof(double)));
     int64_t *unit_cost = take(a, array_bytes(net->n_units + 1, sizeof(int64_t)));
     fm_buckets b = {0};
@@ -263,10 +261,7 @@ void fm_net_free(fm_net *net)
     free(net);
 }
 
-const char *fm_net_isa(const fm_net *net)
-{
-    return net->kernels->isa;
-}
+const char *fm_net_isa(const fm_net *net) { return net->kernels->isa; }
 
 static int part_of_slot(const fm_net *net, int slot)
 {
@@ -510,13 +505,13 @@ fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_ma
     *loss_sum = 0;
     if (net->n_slots == 0 || n_order < 0 || batch_size < 1 || *step < 0)
         return FM_BAD_ARGUMENT;
-    fm_run run = {.net = net,
-                  .data = {.X = X, .y = y, .weights = sample_weight, .rows = order,
-                           .n_rows = n_order},
-                  .batch_size = batch_size,
-                  .learning_rate = learning_rate,
-                  .update = 1,
-                  .step = *step};
+    fm_run run = {
+        .net = net,
+        .data = {.X = X, .y = y, .weights = sample_weight, .rows = order, .n_rows = n_order},
+        .batch_size = batch_size,
+        .learning_rate = learning_rate,
+        .update = 1,
+        .step = *step};
     /* Larger batches than announced would need a gradient kept between blocks. */
     if (batch_size > net->block_rows && n_order > net->block_rows &&
         !net->layers[0].part[FM_GRADIENT])

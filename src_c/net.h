@@ -9,8 +9,8 @@ fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
 
 /* Rows rows[i] (or i) of a CSR matrix lie within its arrays and columns, and no
  * block_rows consecutive ones have more than max_nnz non-zeros. */
-fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows,
-                       int64_t block_rows, int64_t max_nnz);
+fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows, int64_t block_rows,
+                       int64_t max_nnz);
 
 /* Members of a team for a piece of work of so many multiply-adds and rows. */
 int fm_team_size(int n_threads, double work, int64_t rows);

@@ -96,19 +96,19 @@ static void fm_update(T *w, T *s0, T *s1, const T *g, int64_t n, int decay, cons
     const V alpha = v_set1(decay ? (T)step->alpha : 0), inv_sum = v_set1((T)step->inv_sum);
     V unused = v_zero();
     switch (step->solver) {
-#define FM_ROW(name, n_slots)                                                      \
-    case FM_SOLVER_##name:                                                         \
-        for (int64_t i = 0; i < n; i += FM_LANES) {                                \
-            V wi = v_load(w + i);                                                  \
-            V gi = v_fma(alpha, wi, v_load(g + i)) * inv_sum;                      \
-            V a = v_load(s0 + i), b = unused;                                      \
-            if (n_slots > 1)                                                       \
-                b = v_load(s1 + i);                                                \
-            v_store(w + i, fm_update_##name(wi, gi, &a, &b, &c));                  \
-            v_store(s0 + i, a);                                                    \
-            if (n_slots > 1)                                                       \
-                v_store(s1 + i, b);                                                \
-        }                                                                          \
+#define FM_ROW(name, n_slots)                                     \
+    case FM_SOLVER_##name:                                        \
+        for (int64_t i = 0; i < n; i += FM_LANES) {               \
+            V wi = v_load(w + i);                                 \
+            V gi = v_fma(alpha, wi, v_load(g + i)) * inv_sum;     \
+            V a = v_load(s0 + i), b = unused;                     \
+            if (n_slots > 1)                                      \
+                b = v_load(s1 + i);                               \
+            v_store(w + i, fm_update_##name(wi, gi, &a, &b, &c)); \
+            v_store(s0 + i, a);                                   \
+            if (n_slots > 1)                                      \
+                v_store(s1 + i, b);                               \
+        }                                                         \
         break;
         FM_SOLVERS(FM_ROW)
 #undef FM_ROW

@@ -93,15 +93,23 @@ static fm_status predict_packed(void *out, const fm_matrix *X, const fm_kernels 
     fm_layer *layers = calloc((size_t)n_layers, sizeof(*layers));
     if (!layers)
         return FM_NO_MEMORY;
-    predict_run run = {.kernels = k, .X = X, .n_layers = n_layers, .layers = layers,
-                       .block_rows = block_rows, .check_finite = check_finite, .out = out};
+    predict_run run = {.kernels = k,
+                       .X = X,
+                       .n_layers = n_layers,
+                       .layers = layers,
+                       .block_rows = block_rows,
+                       .check_finite = check_finite,
+                       .out = out};
     size_t params = 0, output_bytes = 0;
     double work = 0;
     run.input_bytes = X->indices ? 0 : aligned(k->input_bytes(block_rows, X->n_cols));
     for (int i = 0; i < n_layers; i++) {
         fm_layer *l = &layers[i];
-        *l = (fm_layer){.fan_in = units[i], .fan_out = units[i + 1], .max_rows = block_rows,
-                        .activation = activations[i], .is_output = i + 1 == n_layers};
+        *l = (fm_layer){.fan_in = units[i],
+                        .fan_out = units[i + 1],
+                        .max_rows = block_rows,
+                        .activation = activations[i],
+                        .is_output = i + 1 == n_layers};
         if (i == 0 && X->indices) {
             l->raw_W = W[0];
             l->raw_b = b[0];
@@ -149,8 +157,8 @@ done:
 
 /* Dense X of a few rows. Rows that already lie as T are read in place. */
 static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernels *k, int n_layers,
-                                  const int64_t *units, const void *const *W,
-                                  const void *const *b, const int *activations, int check_finite)
+                                  const int64_t *units, const void *const *W, const void *const *b,
+                                  const int *activations, int check_finite)
 {
     const fm_batch all = {.X = X, .n_rows = X->n_rows};
     if (check_finite && !k->rows_finite(&all, 0, X->n_rows))
