@@ -175,8 +175,8 @@ FM_INLINE void v_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t fr
         v_store(to + i * to_step, rows[i]);
 }
 
-#define FM_SUM_STEP(rows, half)           \
-    for (int i = 0; i < (half); i++)      \
+#define FM_SUM_STEP(rows, half)                                      \
+    for (int i = 0; i < (half); i++)                                 \
         (rows)[i] = v_mix_low((rows)[i], (rows)[i + (half)], half) + \
                     v_mix_high((rows)[i], (rows)[i + (half)], half);
 
