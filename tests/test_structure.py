@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "__init__": {"mlp", "_config"},
     "_config": {"_core"},
     "mlp": {"_fit", "_targets", "_threads", "_core", "_sklearn"},
-    "_fit": {"_targets", "_core", "_sklearn"},
+    "_fit": {"_targets", "_threads", "_core", "_sklearn"},
     "_targets": {"_sklearn"},
     "_threads": set(),
     "_sklearn": set(),

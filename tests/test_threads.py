@@ -4,6 +4,7 @@ That results do not depend on their number is checked here for whole fits; test_
 for everything that the engine computes, tests/c/test_threads.c takes the pool itself apart.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -22,8 +23,8 @@ import threadpoolctl
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
-from fastmlp import MLPClassifier, _core
-from fastmlp._threads import effective_n_threads
+from fastmlp import MLPClassifier, _core, _fit
+from fastmlp._threads import effective_n_threads, single_threaded_blas
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 TESTS = Path(__file__).parent
@@ -274,6 +275,43 @@ with threadpoolctl.threadpool_limits(1):
 show(found)
 """)
     assert found == [0, 2]
+
+
+def blas_threads():
+    """Numbers of threads of the BLAS libraries there are: NumPy's and SciPy's."""
+    return {d["num_threads"] for d in threadpoolctl.threadpool_info() if d["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_lbfgs_keeps_blas_to_one_thread(fails, monkeypatch):
+    seen = []
+
+    def loss_grad(self, *args):
+        seen.append(blas_threads())
+        if fails:
+            raise KeyboardInterrupt
+        return 0.0
+
+    objective = _fit._Objective
+    monkeypatch.setattr(objective, "__call__", lambda self, params: (loss_grad(self), 0 * params))
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        with pytest.raises(KeyboardInterrupt) if fails else contextlib.nullcontext():
+            fit(solver="lbfgs")
+        assert blas_threads() == before
+    assert seen[0] <= {1}
+
+
+def test_of_many_limits_of_blas_the_first_is_lifted_last():
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        first, second = single_threaded_blas(), single_threaded_blas()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)  # threads end in any order
+        assert blas_threads() <= {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before
 
 
 # --------------------------------------------------------------------------------- fork and friends
