@@ -310,22 +310,31 @@ static void fm_read_whole_row(void *to, const fm_matrix *X, int64_t row)
 static int fm_rows_finite(const fm_batch *batch, int64_t r0, int64_t r1)
 {
     const fm_matrix *X = batch->X;
-    const int64_t K = X->n_cols;
-    V seen = v_zero();
+    int64_t K = X->n_cols;
+    if (!batch->rows && X->row_stride == K * X->col_stride) { /* as well one long row */
+        K *= r1 - r0;
+        r1 = r0 + 1;
+    }
+    V seen[4] = {v_zero(), v_zero(), v_zero(), v_zero()}; /* chains, for their latency */
     double seen_one = 0; /* 0 times a finite number is 0, else NaN */
     for (int64_t r = r0; r < r1; r++) {
         const char *from = (const char *)X->data + fm_batch_row(batch, r) * X->row_stride;
         int64_t k = 0;
-        if (fm_is_plain(X))
+        if (fm_is_plain(X)) {
+            const T *x = (const T *)from;
+            for (; k + 4 * FM_LANES <= K; k += 4 * FM_LANES)
+                for (int c = 0; c < 4; c++)
+                    seen[c] = v_fold_finite(seen[c], v_load(x + k + c * FM_LANES));
             for (; k + FM_LANES <= K; k += FM_LANES)
-                seen = v_fold_finite(seen, v_load((const T *)from + k));
+                seen[0] = v_fold_finite(seen[0], v_load(x + k));
+        }
         for (; k < K; k++) {
             const char *x = from + k * X->col_stride;
             seen_one += 0 * (double)(X->dtype == FM_FLOAT32 ? (T) * (const float *)x
                                                             : (T) * (const double *)x);
         }
     }
-    return v_all_finite(seen) && seen_one == 0;
+    return v_all_finite((seen[0] + seen[1]) + (seen[2] + seen[3])) && seen_one == 0;
 }
 
 /* Rows in random order miss every cache that X does not fit into. Asking for them
