@@ -12,6 +12,9 @@ from .peers import PEERS
 from .shapes import SHAPES
 from .worker import PeerError, Worker
 
+# A run that took this many seconds in FEWEST rounds is spared the others: PyTorch's bfloat16 takes
+# half an hour for the large networks on a CPU without instructions for it.
+PATIENCE, FEWEST = 15.0, 3
 PAUSE = 0.05  # seconds; lets the spinning threads of the peer before fall asleep
 
 
@@ -21,11 +24,15 @@ def interleave(runs, rounds, unit=1.0, say=print):
     A callable returns a dict with "seconds", "others" (the CPU share of foreign processes, of
     which the mean is kept) and anything else. Every round runs each once, in an order drawn anew,
     so that a slow minute of the machine hits all of them alike. One that raises PeerError is left
-    out with all its rounds, and said so: a median of fewer rounds would not be comparable.
+    out with all its rounds, and said so. Slow ones get fewer rounds; the summary says how many.
     """
     answers, rng = {name: [] for name in runs}, random.Random(0)
     for _ in range(rounds):
-        order = list(answers)
+        order = [
+            name
+            for name, given in answers.items()
+            if len(given) < FEWEST or sum(a["seconds"] for a in given) < PATIENCE
+        ]
         rng.shuffle(order)
         for name in order:
             time.sleep(PAUSE)

@@ -172,6 +172,20 @@ def test_a_peer_that_dies_costs_its_own_rows_only(monkeypatch):
     assert lines == ["  dies left out: the process ended"]
 
 
+def test_slow_runs_get_fewer_rounds(monkeypatch):
+    monkeypatch.setattr(rounds, "PAUSE", 0.0)
+    runs = {
+        name: lambda s=seconds: {"seconds": s, "others": 0.0}
+        for name, seconds in [("fast", 1.0), ("slow", 4.0), ("slowest", 100.0)]
+    }
+    results = rounds.interleave(runs, 7)
+    assert {name: result["rounds"] for name, result in results.items()} == {
+        "fast": 7,
+        "slow": 4,
+        "slowest": 3,
+    }
+
+
 @pytest.mark.slow
 def test_a_whole_run(tmp_path):
     command = ["--quick", "--rounds", "1", "--shapes", "iris", "--only", "fit"]
