@@ -87,7 +87,7 @@ def measure(args):
             shapes, args.threads, args.rounds, 1 if args.quick else None
         )
     if "memory" in args.only:
-        result["memory"] = memory.run(shapes, peers, max(args.threads))
+        result["memory"] = memory.run(shapes, peers, max(args.threads), result["fit"])
     return result
 
 

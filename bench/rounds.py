@@ -12,8 +12,7 @@ from .peers import PEERS
 from .shapes import SHAPES
 from .worker import PeerError, Worker
 
-# A run that took this many seconds in FEWEST rounds is spared the others: PyTorch's bfloat16 takes
-# half an hour for the large networks on a CPU without instructions for it.
+# A run that took PATIENCE seconds in FEWEST rounds is spared the others.
 PATIENCE, FEWEST = 15.0, 3
 PAUSE = 0.05  # seconds; lets the spinning threads of the peer before fall asleep
 

@@ -57,10 +57,11 @@ class Shape:
         """Floating-point operations of the matrix products of one full mini-batch step.
 
         Every layer multiplies three times (forward, weight gradient, delta), the first one twice
-        because nothing needs the gradient of X.
+        because nothing needs the gradient of X. Of a CSR matrix only the non-zeros count.
         """
         sizes = (*self.units[:-1], self.n_outputs)
         products = [fan_in * fan_out for fan_in, fan_out in pairwise(sizes)]
+        products[0] *= self.density
         return 2 * self.batch_size * (3 * sum(products) - products[0])
 
     def quick(self):
@@ -91,7 +92,7 @@ SHAPES = {
         Shape("deep", (30, 64, 64, 64, 64, 5), 200, 10_000, 10),
         Shape("mnist", (784, 500, 10), 300, 30_000, 1),
         Shape("wide", (256, 512, 512, 512, 10), 256, 25_600, 1),
-        Shape("xwide", (1024, 2048, 2048, 10), 1024, 4_096, 1),
+        Shape("xwide", (1024, 2048, 2048, 10), 1024, 8_192, 1),
         Shape("sparse", (20_000, 100, 2), 200, 10_000, 2, "binary", density=0.002),
         Shape("online", (20, 100, 2), 1, 2_000, 1, "binary"),
         Shape("lbfgs", (64, 100, 10), 1_797, 1_797, 60, solver="lbfgs"),
