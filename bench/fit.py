@@ -2,8 +2,8 @@
 
 from .peers import PEERS
 
-# A peer whose fit would take longer at the best pace of the shapes before is left out. PyTorch's bfloat16
-# on a CPU without instructions for it takes 0.3 ns per operation, a minute and more for xwide.
+# A peer whose fit would take longer, at its best pace on the shapes before, is left out. PyTorch's
+# bfloat16 on a CPU without instructions for it takes 0.3 ns per operation, minutes for xwide.
 LIMIT = 60.0  # seconds
 
 
