@@ -38,8 +38,8 @@ enum { FM_ALONG_PANEL, FM_ACROSS, FM_STRIDED };
  * that is at most half full. The default of 100 hidden units leaves 4 columns. */
 FM_INLINE int fm_half_panel(int64_t columns_left) { return columns_left <= FM_PANEL / 2; }
 
-/* Four steps at once are 1 % faster with tiles of 12 accumulators. Those of 28 have
- * enough to do between two branches, and took minutes to compile for a sanitizer. */
+/* Four steps at once are 1 % faster with tiles of 12 accumulators (AVX2). For those
+ * of 28 it is unmeasured, and they took minutes to compile for a sanitizer. */
 #if FM_MR > 6
 #define FM_UNROLL_K
 #else
