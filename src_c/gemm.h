@@ -14,151 +14,12 @@
  * Every element is one chain of fused multiply-adds along k in ascending order
  * (fm_gemm_dot: 16 chains, lane by k mod 16, then a fixed tree), whatever the
  * tile. That is what makes results the same on every ISA with FMA.
- *
- * The micro-kernel is the outer-product one of Goto, van de Geijn (2008),
- * "Anatomy of high-performance matrix multiplication", ACM TOMS 34(3): MR x NR
- * accumulators, per k one row of B and MR broadcasts.
  */
 #ifndef FM_GEMM_H
 #define FM_GEMM_H
 
-/* What happens to a tile before it is stored. */
-typedef struct {
-    const T *bias;  /* (NR,) of this panel, added; or NULL */
-    T floor;        /* with bias: max(floor, .): 0 is relu, -inf does nothing */
-    const T *mask;  /* tile of activations: where 0, the result is 0; or NULL */
-} fm_epilogue;
-
-/* How a tile reads A, element (i, k):
- * ALONG_PANEL: A[i * NR + k], next panel after NR k's;
- * ACROSS: A[k * step + i];  STRIDED: A[i * step + k]. */
-enum { FM_ALONG_PANEL, FM_ACROSS, FM_STRIDED };
-
-/* Vectors of a panel that hold columns: all, or half of them in a last panel
- * that is at most half full. The default of 100 hidden units leaves 4 columns. */
-FM_INLINE int fm_half_panel(int64_t columns_left) { return columns_left <= FM_PANEL / 2; }
-
-/* Four steps at once are 1 % faster with tiles of 12 accumulators (AVX2). For those
- * of 28 it is unmeasured, and they took minutes to compile for a sanitizer. */
-#if FM_MR > 6
-#define FM_UNROLL_K
-#else
-#define FM_UNROLL_K _Pragma("GCC unroll 4")
-#endif
-
-/* acc has fixed sizes, mr and nv are constants at every call: with a variable-
- * length array in its place the compiler keeps it in memory, at a third of the
- * speed. */
-FM_INLINE void fm_tile_k(const int mr, const int nv, V acc[FM_MR][FM_NV], const T *A,
-                         const ptrdiff_t i_step, const ptrdiff_t k_step, const T *B, int64_t k)
-{
-    FM_UNROLL_K
-    for (; k > 0; k--, A += k_step, B += FM_PANEL) {
-        V b[FM_NV];
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++)
-            b[v] = v_load(B + v * FM_LANES);
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++) {
-            V a = v_set1(A[i * i_step]);
-            _Pragma("GCC unroll 16")
-            for (int v = 0; v < nv; v++)
-                acc[i][v] = v_fma(a, b[v], acc[i][v]);
-        }
-    }
-}
-
-FM_INLINE void fm_finish_tile(const int mr, const int nv, T *C, V acc[][FM_NV],
-                              const fm_epilogue *end)
-{
-    if (end && end->bias) {
-        V floor = v_set1(end->floor);
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++) {
-            V bias = v_load(end->bias + v * FM_LANES);
-            _Pragma("GCC unroll 16")
-            for (int i = 0; i < mr; i++)
-                acc[i][v] = v_max(floor, acc[i][v] + bias);
-        }
-    }
-    if (end && end->mask) {
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++) {
-            V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
-            acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
-        }
-    }
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < mr; i++)
-        _Pragma("GCC unroll 16")
-    for (int v = 0; v < nv; v++)
-        v_store(C + i * FM_PANEL + v * FM_LANES, acc[i][v]);
-}
-
-FM_INLINE void fm_tile(const int mr, const int nv, const int reads, T *C, const T *A,
-                       ptrdiff_t step, const T *B, int64_t k, int resume, const fm_epilogue *end)
-{
-    V acc[FM_MR][FM_NV];
-    if (resume) {
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++)
-            acc[i][v] = v_load(C + i * FM_PANEL + v * FM_LANES);
-    } else {
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++)
-            acc[i][v] = v_zero();
-    }
-    if (reads == FM_ALONG_PANEL) {
-        for (; k > FM_PANEL; k -= FM_PANEL, A += step, B += FM_PANEL * FM_PANEL)
-            fm_tile_k(mr, nv, acc, A, FM_PANEL, 1, B, FM_PANEL);
-        fm_tile_k(mr, nv, acc, A, FM_PANEL, 1, B, k);
-    } else if (reads == FM_ACROSS) {
-        fm_tile_k(mr, nv, acc, A, 1, step, B, k);
-    } else {
-        fm_tile_k(mr, nv, acc, A, step, 1, B, k);
-    }
-    fm_finish_tile(mr, nv, C, acc, end);
-}
-
-/* The tile heights as functions of their own, chosen by a switch. */
-#define FM_TILE_HEIGHTS_4(X) X(1) X(2) X(3) X(4)
-#define FM_TILE_HEIGHTS_6(X) FM_TILE_HEIGHTS_4(X) X(5) X(6)
-#define FM_TILE_HEIGHTS_14(X) FM_TILE_HEIGHTS_6(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#if FM_MR == 4
-#define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_4
-#elif FM_MR == 6
-#define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_6
-#elif FM_MR == 14
-#define FM_TILE_HEIGHTS FM_TILE_HEIGHTS_14
-#else
-#error "no list of tile heights for this FM_MR"
-#endif
-
-#define FM_TILE_FUNCTION(name, reads)                                                              \
-    static __attribute__((noinline)) void name(int mr, int half, T *C, const T *A, ptrdiff_t step, \
-                                               const T *B, int64_t k, int resume,                  \
-                                               const fm_epilogue *end)                             \
-    {                                                                                              \
-        switch (half ? FM_MR + mr : mr) {                                                          \
-            FM_TILE_HEIGHTS(FM_TILE_CASE_##reads)                                                  \
-        }                                                                                          \
-    }
-#define FM_TILE_CASE(n, reads)                                              \
-    case n: fm_tile(n, FM_NV, reads, C, A, step, B, k, resume, end); break; \
-    case FM_MR + n: fm_tile(n, FM_NV / 2, reads, C, A, step, B, k, resume, end); break;
-#define FM_TILE_CASE_FM_ALONG_PANEL(n) FM_TILE_CASE(n, FM_ALONG_PANEL)
-#define FM_TILE_CASE_FM_ACROSS(n) FM_TILE_CASE(n, FM_ACROSS)
-#define FM_TILE_CASE_FM_STRIDED(n) FM_TILE_CASE(n, FM_STRIDED)
-
-FM_TILE_FUNCTION(fm_tile_along_panel, FM_ALONG_PANEL)
-FM_TILE_FUNCTION(fm_tile_across, FM_ACROSS)
-FM_TILE_FUNCTION(fm_tile_strided, FM_STRIDED)
+#include "nonzeros.h"
+#include "tile.h"
 
 /* A product along few k, such as the delta of one output or the four features of
  * iris: the k rows of B stay in registers while rows of A pass by. A tile costs
@@ -210,20 +71,13 @@ static __attribute__((noinline)) void fm_thin_rows(int64_t k, int half, T *C, co
     }
 }
 
-/* n rows cut into the fewest tiles of nearly equal height: height of the tile
- * that starts at row i of n. Equal tiles have no slow short one at the end. */
-FM_INLINE int fm_tile_height(int64_t i, int64_t n)
-{
-    int64_t left = n - i;
-    int64_t tiles = (left + FM_MR - 1) / FM_MR;
-    return (int)((left + tiles - 1) / tiles);
-}
-
 /* Rows of A that go through all panels of B together, because kc columns of theirs
- * fit into L2: of row i on to row n, in blocks of about equal height. */
-FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc)
+ * fit into L2, or their tiles into lists: of row i on to row n, in blocks of about
+ * equal height. */
+FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc, int listed)
 {
-    const int64_t most = FM_A_BYTES / (kc * (int64_t)sizeof(T)), left = n - i;
+    const int64_t fit = FM_A_BYTES / (kc * (int64_t)sizeof(T)), left = n - i;
+    const int64_t most = listed && fit > FM_LISTED_TILES * FM_MR ? FM_LISTED_TILES * FM_MR : fit;
     const int64_t blocks = (left + most - 1) / most;
     const int64_t height = (left / blocks + FM_MR - 1) / FM_MR * FM_MR;
     return height < left ? height : left;
@@ -238,12 +92,17 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
                          const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, const T *bias,
                          T floor, const T *mask)
 {
+    fm_row_terms lists;
+    const int listed = reads == FM_ALONG_PANEL && fm_may_list(k, n) &&
+                       fm_sample_rows(A + r0 * FM_PANEL, a_panel, r1 - r0, k);
     for (int64_t k0 = 0; k0 < k; k0 += FM_KC) {
         const int64_t kc = k - k0 < FM_KC ? k - k0 : FM_KC;
         const int last = k0 + kc == k;
         const T *a0 = reads == FM_ALONG_PANEL ? A + k0 / FM_PANEL * a_panel : A + k0 * a_panel;
         for (int64_t b0 = r0, b1; b0 < r1; b0 = b1) {
-            b1 = b0 + fm_block_height(b0, r1, kc);
+            b1 = b0 + fm_block_height(b0, r1, kc, listed);
+            if (listed)
+                fm_list_rows(&lists, a0, a_panel, b0, b1, kc);
             for (int64_t j = 0; j * FM_PANEL < n; j++) {
                 T *c = C + j * c_panel;
                 const T *b = B + (j * k + k0) * FM_PANEL;
@@ -258,41 +117,47 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
                                  along ? FM_PANEL : 1, along ? 1 : a_panel, b, b1 - b0, &end);
                     continue;
                 }
-                for (int64_t i = b0; i < b1;) {
-                    int mr = fm_tile_height(i, b1);
+                for (int64_t i = b0, tile = 0, mr; i < b1; i += mr, tile++) {
+                    mr = fm_tile_height(i, b1);
                     fm_epilogue end = {.bias = last && bias ? bias + j * FM_PANEL : NULL,
                                        .floor = floor,
                                        .mask =
                                            last && mask ? mask + j * c_panel + i * FM_PANEL : NULL};
-                    if (reads == FM_ALONG_PANEL)
-                        fm_tile_along_panel(mr, half, c + i * FM_PANEL, a0 + i * FM_PANEL, a_panel,
-                                            b, kc, k0 > 0, &end);
+                    T *to = c + i * FM_PANEL;
+                    if (listed)
+                        fm_tile_terms((int)mr, half, to, a0 + i * FM_PANEL, b, lists.terms[tile],
+                                      lists.n[tile], k0 > 0, &end);
+                    else if (reads == FM_ALONG_PANEL)
+                        fm_tile_along_panel((int)mr, half, to, a0 + i * FM_PANEL, a_panel, b, kc,
+                                            k0 > 0, &end);
                     else
-                        fm_tile_across(mr, half, c + i * FM_PANEL, a0 + i, a_panel, b, kc, k0 > 0,
-                                       &end);
-                    i += mr;
+                        fm_tile_across((int)mr, half, to, a0 + i, a_panel, b, kc, k0 > 0, &end);
                 }
             }
         }
     }
 }
 
-/* C (features, NR) (+)= A[m rows, features f0..f0 + n]^T B (m, NR): one panel of
- * dW, or the first half of one. A in panels of a_panel elements, f0 a multiple of
- * NR. */
-static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t f0, int64_t n, const T *B,
-                            int64_t m, int half, int resume)
+/* C (features, NR) (+)= A[m rows, n features]^T B (m, NR): one panel of dW, or the
+ * first half of one. A in panels of a_panel elements. lists: of these features, or
+ * NULL. */
+static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t n, const T *B, int64_t m,
+                            int half, int resume, const fm_feature_rows *lists)
 {
     for (int64_t s0 = 0; s0 < m; s0 += FM_MC) {
         const int64_t mc = m - s0 < FM_MC ? m - s0 : FM_MC;
-        for (int64_t p = 0; p < n; p += FM_PANEL) {
-            const int64_t width = n - p < FM_PANEL ? n - p : FM_PANEL;
-            const T *a = A + (f0 + p) / FM_PANEL * a_panel + s0 * FM_PANEL;
-            for (int64_t i = 0; i < width;) {
-                int mr = fm_tile_height(i, width);
-                fm_tile_across(mr, half, C + (p + i) * FM_PANEL, a + i, FM_PANEL, B + s0 * FM_PANEL,
-                               mc, resume || s0 > 0, NULL);
-                i += mr;
+        for (int64_t f = 0, p = 0; f < n; f += FM_PANEL, p++) {
+            const int64_t width = n - f < FM_PANEL ? n - f : FM_PANEL;
+            const T *a = A + p * a_panel;
+            for (int64_t i = 0, tile = 0, mr; i < width; i += mr, tile++) {
+                mr = fm_tile_height(i, width);
+                T *to = C + (f + i) * FM_PANEL;
+                if (!lists || lists->n[p][tile] < 0)
+                    fm_tile_across((int)mr, half, to, a + s0 * FM_PANEL + i, FM_PANEL,
+                                   B + s0 * FM_PANEL, mc, resume || s0 > 0, NULL);
+                else if (s0 == 0)
+                    fm_tile_rows((int)mr, half, to, a + i, B, lists->rows[p][tile],
+                                 lists->n[p][tile], resume);
             }
         }
     }

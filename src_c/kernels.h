@@ -1,8 +1,8 @@
 /* kernels.h - the seam between the network (net.c, predict.c) and SIMD code.
  *
  * A kernel set is one ISA at one fm_dtype: a struct fm_kernels of plain
- * functions on arrays of T (of float for FM_BFLOAT16). The network decides what is computed, in which order, by which
- * thread; the kernel set decides how weights, activations and deltas lie in
+ * functions on arrays of T (of float for FM_BFLOAT16). The network decides what is
+ * computed, in which order, by which thread; the kernel set decides how weights, activations and deltas lie in
  * memory. It says how many bytes each part of a layer needs, and nothing above
  * this line ever looks inside one: a set may use another layout, hold several
  * copies, or another number format.
@@ -122,7 +122,8 @@ typedef struct fm_kernels {
 
     int64_t (*n_units)(const fm_layer *layer);
     int64_t (*unit_cost)(const fm_layer *layer, int64_t unit, int64_t n_rows);
-    void (*gradient)(const fm_layer *layer, const fm_batch *batch, int64_t unit,
+    /* Of units u0..u1, in this order. */
+    void (*gradient)(const fm_layer *layer, const fm_batch *batch, int64_t u0, int64_t u1,
                      const fm_gradient_use *use);
     /* FM_GRADIENT = (FM_GRADIENT + alpha W) * inv_sum, without alpha for b. */
     void (*scale_gradient)(const fm_layer *layer, double alpha, double inv_sum);

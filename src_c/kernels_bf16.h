@@ -546,8 +546,8 @@ static T *fm_total(T *total, T *g, int64_t n, int resume)
     return total;
 }
 
-static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, int64_t unit,
-                               const fm_gradient_use *use)
+static void fm_packed_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t unit,
+                                    const fm_gradient_use *use)
 {
     const int64_t K = l->fan_in, panels = fm_panels(l->fan_out), m = batch->n_rows;
     const int64_t j = unit % panels, f0 = unit / panels * FM_UNIT_FEATURES;
@@ -585,6 +585,13 @@ static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, int64_t
         fm_update(fm_bias(l, FM_PARAMS) + b0, s0 + b0, s1 ? s1 + b0 : NULL, g, FM_SIDE, 0,
                   use->step);
     }
+}
+
+static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, int64_t u0, int64_t u1,
+                               const fm_gradient_use *use)
+{
+    for (int64_t u = u0; u < u1; u++)
+        fm_packed_gradient_unit(l, batch, u, use);
 }
 
 /* -------------------------------------------------------------------- set */

@@ -727,8 +727,8 @@ static void fm_gradient_bias(const fm_layer *l, const T *D, int64_t ld, int64_t 
     }
 }
 
-static void fm_gradient(const fm_layer *l, const fm_batch *batch, int64_t unit,
-                        const fm_gradient_use *use)
+static void fm_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t unit,
+                             const fm_gradient_use *use, fm_feature_rows *lists)
 {
     const int narrow = fm_is_narrow(l), resume = use->resume;
     const int64_t N = l->fan_out, ld = fm_ld(l->max_rows), m = batch->n_rows;
@@ -748,8 +748,12 @@ static void fm_gradient(const fm_layer *l, const fm_batch *batch, int64_t unit,
         fm_gradient_csr(l, batch->buckets, f0, f1, D, ld, G, resume);
     else if (narrow)
         fm_gemm_narrow(G, D, ld, N, l->input, ld * FM_PANEL, f0, f1 - f0, m, resume);
-    else
-        fm_gemm_columns(G, l->input, ld * FM_PANEL, f0, f1 - f0, D, m, half, resume);
+    else {
+        const T *A = (const T *)l->input + f0 / FM_PANEL * ld * FM_PANEL;
+        if (lists && lists->first != f0)
+            fm_list_features(lists, f0, f1 - f0, A, ld * FM_PANEL, m);
+        fm_gemm_columns(G, A, ld * FM_PANEL, f1 - f0, D, m, half, resume, lists);
+    }
     if (use->step) {
         T *s0 = fm_weights(l, FM_SLOTS), *s1 = fm_weights(l, FM_SLOTS + 1);
         fm_update(fm_weights(l, FM_PARAMS) + at, s0 + at, s1 ? s1 + at : NULL, G, n, 1, use->step);
@@ -766,6 +770,17 @@ static void fm_gradient(const fm_layer *l, const fm_batch *batch, int64_t unit,
         T *s0 = fm_bias(l, FM_SLOTS), *s1 = fm_bias(l, FM_SLOTS + 1);
         fm_update(fm_bias(l, FM_PARAMS) + b0, s0 + b0, s1 ? s1 + b0 : NULL, g, nb, 0, use->step);
     }
+}
+
+/* Units u0..u1. Neighbours are panels of the same features and share lists. */
+static void fm_gradient(const fm_layer *l, const fm_batch *batch, int64_t u0, int64_t u1,
+                        const fm_gradient_use *use)
+{
+    fm_feature_rows lists;
+    lists.first = -1;
+    const int listed = !fm_is_narrow(l) && fm_may_list(l->fan_in, l->fan_out);
+    for (int64_t u = u0; u < u1; u++)
+        fm_gradient_unit(l, batch, u, use, listed ? &lists : NULL);
 }
 
 static void fm_scale_gradient(const fm_layer *l, double alpha, double inv_sum)

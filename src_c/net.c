@@ -389,8 +389,11 @@ static void pass_units(fm_net *net, const fm_batch *batch, const fm_gradient_use
     for (int i = 0; i < net->n_layers; i++) {
         const fm_layer *l = &net->layers[i];
         const int64_t n = k->n_units(l);
-        for (; u < end && u < base + n; u++)
-            k->gradient(l, batch, u - base, use);
+        const int64_t stop = end < base + n ? end : base + n;
+        if (u < stop) {
+            k->gradient(l, batch, u - base, stop - base, use);
+            u = stop;
+        }
         base += n;
     }
 }

@@ -94,8 +94,7 @@ static int run(float *results, const fm_kernels *k, const float *X, const float 
     k->backward(&layers[1], &layers[0], 0, ROWS);
     results += ROWS * OUTPUTS;
     for (int l = 0; l < N_LAYERS; l++) {
-        for (int64_t unit = 0; unit < k->n_units(&layers[l]); unit++)
-            k->gradient(&layers[l], &batch, unit, &use);
+        k->gradient(&layers[l], &batch, 0, k->n_units(&layers[l]), &use);
         k->store(&layers[l], FM_PARAMS, results, results + units[l] * units[l + 1]);
         results += (units[l] + 1) * units[l + 1];
     }

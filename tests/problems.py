@@ -173,6 +173,21 @@ def make_exact(units, n, dtype, *, density=None, seed=0):
     return p
 
 
+def with_zeros(p, seed=0):
+    """The problem with a dense X of empty, sparse and full columns, and some empty rows.
+
+    Columns of a kind lie in runs, rows at random: what the engine leaves out of its products
+    differs from tile to tile, from nothing to all.
+    """
+    rng = np.random.default_rng([seed, *p.X.shape])
+    density = []
+    while len(density) < p.X.shape[1]:
+        density += [rng.choice([0, 0.02, 0.1, 0.3, 1])] * rng.integers(1, 40)
+    p.X = p.X * (rng.random(p.X.shape) < density[: p.X.shape[1]])
+    p.X[rng.random(p.n) < 0.1] = 0
+    return p
+
+
 def _assert_exact(p, limit):
     """No partial sum of integers in a step on p can reach limit."""
     X = reference.dense_rows(p.X, np.arange(p.n), np.float64)

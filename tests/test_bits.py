@@ -55,6 +55,16 @@ def test_threads(shape, dtype, isa):
         assert_all_same_bits(everything(p, isa, n_threads), single)
 
 
+@pytest.mark.parametrize("shape", ["images", "wide output", "no hidden layer"])
+def test_threads_on_mostly_zero_X(shape, dtype, isa):
+    """What a thread leaves out of its products depends on the rows it has; the results do not."""
+    units, n = SHAPES[shape]
+    p = problems.with_zeros(problems.make(units, n, dtype, hidden="relu", loss="log_loss"))
+    single = everything(p, isa, 1)
+    for n_threads in (2, 3, 7):
+        assert_all_same_bits(everything(p, isa, n_threads), single)
+
+
 @pytest.mark.parametrize("density", [0.01, 0.3])
 def test_threads_on_csr(density, dtype, isa):
     p = problems.make([900, 100, 10], 300, dtype, loss="log_loss", labels=True, density=density)
@@ -83,9 +93,15 @@ def test_fma_isas(dtype):
         ([33, 65, 17, 9], 77, None),
         ([5, 1, 3, 16], 10, None),
         ([300, 31, 10], 50, 0.1),
+        ([150, 80, 3], 60, "zeros"),
     ]
     for hidden, loss, (units, n, density) in product(_core.ACTIVATIONS, _core.LOSSES, shapes):
-        p = problems.make(units, n, dtype, hidden=hidden, loss=loss, density=density)
+        dense = density == "zeros"
+        p = problems.make(
+            units, n, dtype, hidden=hidden, loss=loss, density=None if dense else density
+        )
+        if dense:
+            p = problems.with_zeros(p)
         first = everything(p, FMA_ISAS[0], 2)
         for isa in FMA_ISAS[1:]:
             assert_all_same_bits(everything(p, isa, 2), first)

@@ -62,8 +62,10 @@ def shape_id(case):
     return f"{n}x" + "-".join(map(str, units))
 
 
-def check_exactly(units, n, dtype, isa, density=None):
+def check_exactly(units, n, dtype, isa, density=None, zeros=False):
     p = problems.make_exact(units, n, dtype, density=density)
+    if zeros:
+        p = problems.with_zeros(p)
     assert_same_bits(problems.predict(_core, p, isa=isa), problems.predict(reference, p))
 
     loss, grad = problems.loss_grad(_core, p, isa=isa)
@@ -91,11 +93,30 @@ def test_integers_are_exact_on_sparse_X(shape, density, dtype, isa):
     check_exactly(*shape, dtype, isa, density=density)
 
 
+@pytest.mark.parametrize(
+    "shape",
+    [
+        ([33, 65, 3], 1),
+        ([34, 66, 3], 5),
+        ([64, 100, 10], 97),
+        ([130, 129], 40),
+        ([300, 97, 2], 260),
+        ([784, 72, 10], 100),
+        ([1030, 65, 1], 31),
+        ([40, 70, 3], _core.MAX_BLOCK + 37),
+    ],
+    ids=shape_id,
+)
+def test_integers_are_exact_on_mostly_zero_X(shape, dtype, isa):
+    check_exactly(*shape, dtype, isa, zeros=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fan_in", [*SIZES[::2], 784, 1025])
 def test_integers_are_exact_everywhere(fan_in, dtype, isa):
     for fan_out, n in product(SIZES, [1, 2, 7, 14, 33, 64]):
         check_exactly([fan_in, fan_out], n, dtype, isa)
+        check_exactly([fan_in, fan_out], n, dtype, isa, zeros=True)
     for width, fan_out in product(SIZES[1::2], [1, 3, 8, 9, 17]):
         check_exactly([fan_in, width, fan_out], 1 + (7 * width + fan_out) % 37, dtype, isa)
 

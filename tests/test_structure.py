@@ -49,7 +49,9 @@ MAY_INCLUDE = {
     "isa/*.c": {"kernels_tmpl.h", "kernels_bf16.h", "simd/*.h", "x86_bf16.h"},
     "kernels_bf16.h": {"kernels_tmpl.h"},
     "kernels_tmpl.h": {"kernels.h", "gemm.h"} | TABLES,
-    "gemm.h": {"activations.h"},
+    "gemm.h": {"tile.h", "nonzeros.h"},
+    "nonzeros.h": {"kernels.h", "tile.h"},
+    "tile.h": set(),
     "losses.h": {"activations.h"},
     "optimizers.h": {"fastmlp.h"},
     "activations.h": {"fastmlp.h", "vmath.h"},
@@ -57,7 +59,16 @@ MAY_INCLUDE = {
     "simd/common.h": set(),
     "simd/*.h": {"simd/common.h", "simd/avx512.h"},
 }
-SIMD_SIDE = ["simd/*", "isa/*", "gemm.h", "vmath.h", "kernels_tmpl.h", "kernels_bf16.h"]
+SIMD_SIDE = [
+    "simd/*",
+    "isa/*",
+    "tile.h",
+    "nonzeros.h",
+    "gemm.h",
+    "vmath.h",
+    "kernels_tmpl.h",
+    "kernels_bf16.h",
+]
 
 # What a module of the package may import of the package, and which other packages at all: those
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.

@@ -28,6 +28,7 @@ typedef __m256 V;
 #endif
 
 #define FM_MASKED_LOAD
+#define FM_LANE_BITS
 #include "common.h"
 
 typedef VI M;
@@ -57,6 +58,11 @@ FM_INLINE V v_sqrt(V a) { return FM_OP(sqrt)(a); }
 FM_INLINE M v_lt(V a, V b) { return (M)FM_OP(cmp)(a, b, _CMP_LT_OQ); }
 
 FM_INLINE M v_eq(V a, V b) { return (M)FM_OP(cmp)(a, b, _CMP_EQ_OQ); }
+
+FM_INLINE uint32_t v_nonzero_lanes(V a)
+{
+    return (uint32_t)FM_OP(movemask)(FM_OP(cmp)(a, v_zero(), _CMP_NEQ_UQ));
+}
 
 FM_INLINE V v_select(M m, V a, V b) { return FM_OP(blendv)(b, a, (V)m); }
 

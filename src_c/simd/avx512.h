@@ -26,6 +26,7 @@ typedef __mmask16 M;
 #endif
 
 #define FM_MASKED_LOAD
+#define FM_LANE_BITS
 #include "common.h"
 
 FM_INLINE V v_load(const T *p) { return FM_OP(loadu)(p); }
@@ -49,6 +50,8 @@ FM_INLINE V v_sqrt(V a) { return FM_OP(sqrt)(a); }
 FM_INLINE M v_lt(V a, V b) { return FM_CMP(a, b, _CMP_LT_OQ); }
 
 FM_INLINE M v_eq(V a, V b) { return FM_CMP(a, b, _CMP_EQ_OQ); }
+
+FM_INLINE uint32_t v_nonzero_lanes(V a) { return FM_CMP(a, v_zero(), _CMP_NEQ_UQ); }
 
 FM_INLINE V v_select(M m, V a, V b) { return FM_OP(mask_blend)(m, b, a); }
 

@@ -28,6 +28,10 @@
  *                             no byte past them. Here in plain C, unless the ISA
  *                             can mask a load (FM_MASKED_LOAD)
  *
+ *   v_nonzero_lanes(a)        bit i is set where lane i is not zero (for -0 either
+ *                             way). Here in plain C, unless a comparison's result
+ *                             becomes bits in one instruction (FM_LANE_BITS)
+ *
  * V takes + - * / and VI, VU (its lanes as integers) + - & | ^ ~ << >>, with
  * scalars too. There is no vector ?: in C (gcc 12). Every operation works lane
  * by lane and rounds as IEEE 754 says, so code written with them gives the same
@@ -114,6 +118,17 @@ FM_INLINE V v_sign_of(V a, V b) { return v_from_bits(v_bits(a) | (v_bits(b) & FM
 #define v_mix_high(a, b, half) __builtin_shufflevector(a, b, FM_EACH_LANE(FM_HIGH, half))
 
 FM_INLINE V v_load(const T *p);
+
+#ifndef FM_LANE_BITS
+FM_INLINE uint32_t v_nonzero_lanes(V a)
+{
+    const VI set = v_bits(a) != 0;
+    uint32_t lanes = 0;
+    for (int i = 0; i < FM_LANES; i++)
+        lanes |= (uint32_t)(set[i] & 1) << i;
+    return lanes;
+}
+#endif
 
 #ifndef FM_MASKED_LOAD
 FM_INLINE V v_load_part(const T *p, int c)

@@ -64,7 +64,7 @@ typedef struct {
     int n_layers;
     int64_t units[MAX_LAYERS + 1];
     int64_t n_rows, batch;
-    int csr;
+    int csr, zeros;
     int hidden, out, loss, solver;
 } network;
 
@@ -88,6 +88,9 @@ static uint64_t checksum(const network *net, const char *isa)
     random_state = 7;
 
     void *X = random_array(dtype, n * p, 1, 0);
+    for (int64_t i = 0; i < n * p && net->zeros; i++) /* but one in 16, in runs of 5 */
+        if (i / 5 % 16)
+            memset((char *)X + (size_t)i * item(dtype), 0, item(dtype));
     void *y = random_array(dtype, n * q, 0.4, 0.5); /* fits every loss */
     void *out = random_array(dtype, n * q, 0, 0);
     double *weights = random_array(FM_FLOAT64, n, 0.5, 1);
@@ -206,7 +209,9 @@ static void compare(const network *net)
     printf("%-4s %-8s %-8s %-15s %-4s %s ", dtype_names[net->dtype],
            fm_activation_name(net->hidden, &available), fm_activation_name(net->out, &available),
            fm_loss_name(net->loss), fm_solver_name(net->solver, &available),
-           net->csr ? "csr  " : "dense");
+           net->csr     ? "csr  "
+           : net->zeros ? "zeros"
+                        : "dense");
     for (int l = 0; l <= net->n_layers; l++)
         printf("%c%d", l ? '-' : ' ', (int)net->units[l]);
     printf("  %016llx %016llx\n", (unsigned long long)fused, (unsigned long long)plain);
@@ -226,6 +231,7 @@ int main(int argc, char **argv)
         {.n_layers = 2, .units = {520, 40, 10}, .n_rows = 31, .batch = 16},
         {.n_layers = 2, .units = {3, 530, 20}, .n_rows = 31, .batch = 16},
         {.n_layers = 2, .units = {150, 31, 33}, .n_rows = 40, .batch = 17, .csr = 1},
+        {.n_layers = 2, .units = {150, 80, 3}, .n_rows = 60, .batch = 50, .zeros = 1},
     };
     enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
     int i = 0, where, n_slots;
