@@ -223,7 +223,6 @@ class Optimizer:
 
     def __init__(self, learning_rate_init: float) -> None:
         self.learning_rate_init = learning_rate_init
-        self.learning_rate = float(learning_rate_init)
         self.t = 0
         self._state: tuple[tuple[int, ...], NDArray] | None = None
 
@@ -302,6 +301,7 @@ class SGD(Optimizer):
 
     def __init__(self, est: Any) -> None:
         super().__init__(est.learning_rate_init)
+        self.learning_rate = float(est.learning_rate_init)
         self.lr_schedule = est.learning_rate
         self.momentum = est.momentum
         self.nesterov = est.nesterovs_momentum
@@ -338,9 +338,13 @@ class Adam(Optimizer):
     def rate(self) -> float:
         return self.learning_rate_init  # the engine corrects it in every update
 
-    def epoch_ends(self, n_seen: int) -> None:
+    @property
+    def learning_rate(self) -> float:
+        """Step size of the last update, the bias corrections included."""
+        if self.t == 0:
+            return float(self.learning_rate_init)
         correction = math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
-        self.learning_rate = self.learning_rate_init * correction
+        return self.learning_rate_init * correction
 
 
 OPTIMIZERS = {optimizer.solver: optimizer for optimizer in (SGD, Adam)}

@@ -144,13 +144,17 @@ const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *
         isa = NULL;
     *status = isa ? FM_UNKNOWN_ISA : FM_NO_ISA;
     for (int i = 0; i < N_ISAS; i++) {
-        if (!isas[i].sets[dtype] || (isa && strcmp(isa, isas[i].name) != 0))
+        if (isa ? strcmp(isa, isas[i].name) != 0 : !isas[i].sets[dtype])
             continue;
-        if (isas[i].available()) {
+        if (!isas[i].available()) {
+            *status = FM_NO_ISA;
+            continue;
+        }
+        if (isas[i].sets[dtype]) {
             *status = FM_OK;
             return isas[i].sets[dtype];
         }
-        *status = FM_NO_ISA;
+        isa = NULL; /* named for its bfloat16: floats take the next best */
     }
     return NULL;
 }
