@@ -2,7 +2,8 @@
 
 The peak is measured in the same rounds by peak.c, compiled on the fly for the kernel set's vector
 width. Only the matrix products count as work (``Shape.flops``): activations, loss, optimizer and
-the gathering of rows are time without work, so 100 % is out of reach.
+the gathering of rows are time without work, so 100 % is out of reach. The data is synthetic: zeros
+in real data would be work that is counted but not done.
 """
 
 import os
@@ -81,7 +82,7 @@ def _peak(program, dtype, n_threads):
 def _steps(core, shape, dtype, isa, n_threads):
     """A function that times steps of full mini-batches, warmed up."""
     T = {"f32": np.float32, "f64": np.float64}[dtype]
-    data = load(shape, T)
+    data = load(shape, T, synthetic=True)
     sizes = (*shape.units[:-1], shape.n_outputs)
     output, loss = {
         "classes": ("softmax", "log_loss"),

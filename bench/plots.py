@@ -181,5 +181,5 @@ def draw_growth(record):
             axes.fill_between(x, q1, q3, color=COLORS.get(peer, GREY), alpha=0.2, linewidth=0)
         _plain(axes, f"One epoch of {SHAPES['tab'].label}")
         axes.set(xscale="log", yscale="log", xlabel=name, ylabel="nanoseconds per row")
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(frameon=False, fontsize="small", loc="best")
     return figure

@@ -91,6 +91,7 @@ SHAPES = {
         Shape("calif", (8, 64, 64, 1), 200, 20_640, 8, "values"),
         Shape("deep", (30, 64, 64, 64, 64, 5), 200, 10_000, 10),
         Shape("mnist", (784, 500, 10), 300, 30_000, 1),
+        Shape("mnist-z", (784, 500, 10), 300, 30_000, 1),
         Shape("wide", (256, 512, 512, 512, 10), 256, 25_600, 1),
         Shape("xwide", (1024, 2048, 2048, 10), 1024, 8_192, 1),
         Shape("sparse", (20_000, 100, 2), 200, 10_000, 2, "binary", density=0.002),
@@ -107,9 +108,13 @@ class Data:
     source: str  # "iris", "MNIST", ..., or "synthetic"
 
 
-def load(shape, dtype=np.float32):
-    """The data of a shape, X in the given dtype and scaled to what networks like."""
-    X, y, source = _REAL.get(shape.name, _synthetic)(shape) or _synthetic(shape)
+def load(shape, dtype=np.float32, *, synthetic=False):
+    """The data of a shape, X in the given dtype and scaled to what networks like.
+
+    Synthetic data, which can be asked for, has no zeros in dense X.
+    """
+    real = None if synthetic else _REAL.get(shape.name)
+    X, y, source = (real and real(shape)) or _synthetic(shape)
     X, y = X[: shape.n_rows], y[: shape.n_rows]
     y = y.astype(dtype if shape.target == "values" else np.int64)
     return Data(X.astype(dtype), y, source)
@@ -163,6 +168,16 @@ def _mnist(shape):
     return X.reshape(len(X), -1) / np.float32(255), y, "MNIST"
 
 
+def _mnist_z(shape):
+    """MNIST standardised, as tables often are: its dark pixels are no zeros any more."""
+    data = _mnist(shape)
+    if data is None:
+        return None
+    X, y, _ = data
+    scale = X.std(axis=0)
+    return (X - X.mean(axis=0)) / np.where(scale > 0, scale, 1), y, "MNIST, standardised"
+
+
 def _california(shape):
     path = data_file("california_housing.csv")
     if path is None:
@@ -175,4 +190,10 @@ def _california(shape):
     return (X - X.mean(axis=0)) / X.std(axis=0), y, "California housing"
 
 
-_REAL = {"iris": _iris, "calif": _california, "mnist": _mnist, "lbfgs": _digits}
+_REAL = {
+    "iris": _iris,
+    "calif": _california,
+    "mnist": _mnist,
+    "mnist-z": _mnist_z,
+    "lbfgs": _digits,
+}
