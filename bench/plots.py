@@ -120,7 +120,8 @@ def draw_fit(record):
 
 def draw_predict(record):
     def label(row):
-        return f"{SHAPES[row['shape']].label}\n{row['n_rows']:,} row{'s' * (row['n_rows'] > 1)}"
+        shape, n_rows = SHAPES[row["shape"]], row["n_rows"]
+        return f"{shape.name}\n{shape.label}\n{n_rows:,} row{'s' * (n_rows > 1)}"
 
     return _bar_panels(record["predict"], label, "predict_proba")
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from .peers import PEERS
 
-SHAPES = ("tab", "mnist", "wide")
+SHAPES = ("tab", "mnist", "mnist-z", "wide")
 N_ROWS = (20_000, 1)
 
 

@@ -67,8 +67,8 @@ def _fit_label(row):
 
 
 def _predict_label(row):
-    n_rows = row["n_rows"]
-    return f"{SHAPES[row['shape']].label}, {n_rows:,} row{'s' if n_rows > 1 else ''}"
+    shape, n_rows = SHAPES[row["shape"]], row["n_rows"]
+    return f"{shape.name}: {shape.label}, {n_rows:,} row{'s' if n_rows > 1 else ''}"
 
 
 def _times(rows, threads, columns, label):

@@ -87,7 +87,7 @@ typedef struct {
     uint16_t rows[FM_UNIT_FEATURES / FM_PANEL][FM_PANEL_TILES][FM_MAX_BLOCK];
 } fm_feature_rows;
 
-/* Lists the rows r0, r0 + step, .. < m of one panel for each of its tiles. */
+/* Lists, for each tile of one panel, which of rows 0, step, 2 step, .. < m it needs. */
 static void fm_list_panel(int *n, uint16_t (*rows)[FM_MAX_BLOCK], const T *A, int64_t width,
                           int64_t m, int64_t step)
 {

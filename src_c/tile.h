@@ -40,9 +40,9 @@ FM_INLINE int fm_half_panel(int64_t columns_left) { return columns_left <= FM_PA
 #define FM_UNROLL_K _Pragma("GCC unroll 4")
 #endif
 
-/* One step along k. acc has fixed sizes, mr and nv are constants at every call: with a variable-
- * length array in its place the compiler keeps it in memory, at a third of the
- * speed. */
+/* One step along k. acc has fixed sizes, mr and nv are constants at every call: with
+ * a variable-length array in its place the compiler keeps it in memory, at a third
+ * of the speed. */
 FM_INLINE void fm_tile_step(const int mr, const int nv, V acc[FM_MR][FM_NV], const T *A,
                             const ptrdiff_t i_step, const T *B)
 {
