@@ -103,7 +103,8 @@ def _by_threads(rows, label):
 
 def _bar_panels(rows, label, title):
     by_threads = _by_threads(rows, label)
-    figure = _figure(13, 4.2 * len(by_threads) + 0.3)
+    n_groups = max(map(len, by_threads.values()))
+    figure = _figure(max(13, 1.4 * n_groups), 4.2 * len(by_threads) + 0.3)
     panels = figure.subplots(len(by_threads), 1, squeeze=False)[:, 0]
     for axes, (threads, groups) in zip(panels, sorted(by_threads.items()), strict=True):
         _ratio_bars(axes, groups, f"{title}, {threads} thread{'s' if threads > 1 else ''}")

@@ -4,7 +4,7 @@ import re
 import statistics
 from pathlib import Path
 
-from .record import MEASURED, RESULTS, compare, stem
+from .record import MEASURED, compare
 from .shapes import SHAPES
 
 README = Path(__file__).parent.parent / "README.md"
@@ -56,8 +56,6 @@ def markdown(record):
     if record["kernels"]:
         lines += ["", "The kernels alone, share of the measured FMA peak in a training step:", ""]
         lines += _shares(record["kernels"], threads)
-    if (RESULTS / f"{stem(record)}-fit.png").is_file():
-        lines += ["", f"![Whole fit against each peer](bench/results/{stem(record)}-fit.png)"]
     return "\n".join(lines)
 
 
