@@ -166,8 +166,8 @@ def test_clone_params_and_tags(name):
     assert copied.get_params() == estimator.get_params()
     assert not any(attribute.endswith("_") for attribute in vars(copied))
     assert copied.set_params(alpha=3.0, n_jobs=None).get_params()["alpha"] == 3.0
-    with pytest.raises(ValueError, match="Invalid parameter 'alhpa'"):
-        copied.set_params(alhpa=1)
+    with pytest.raises(ValueError, match="Invalid parameter 'no_such_parameter'"):
+        copied.set_params(no_such_parameter=1)
     theirs = getattr(original, name)()
     assert get_tags(estimator) == get_tags(theirs)
     assert is_classifier(estimator) == is_classifier(theirs)
