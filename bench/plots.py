@@ -86,9 +86,10 @@ def _ratio_bars(axes, groups, title):
     axes.axhline(1, color=COLORS["fastmlp f32"], linewidth=1.5)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}x")
     axes.set_xticks(range(len(groups)), groups.keys())
+    axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_ylabel("time relative to fastmlp f32")
     axes.legend(frameon=False, ncols=len(peers), fontsize="small", loc="upper right")
-    axes.margins(x=0.01, y=0.12)
+    axes.margins(y=0.12)
     axes.set_ylim(top=1.6 * axes.get_ylim()[1])  # for the legend
 
 
