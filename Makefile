@@ -18,7 +18,7 @@ REQUIREMENTS = import sys, tomllib; \
   groups |= p["optional-dependencies"]; \
   print(*(r for name in sys.argv[1:] for r in groups[name]), sep="\n")
 
-.PHONY: help build test test-all demo sanitize lint format bench bench-quick docs wheel clean
+.PHONY: help build test test-all demo sanitize checksums lint format bench bench-quick docs wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -86,6 +86,9 @@ sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined,
 	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  $(BIN)/python -m pytest -q -m "not slow" --capture=sys -p no:cacheprovider \
 	  $(SANITIZE_TESTS) $(ARGS)
+
+checksums: $(VENV)/.built ## checksums of fits, to compare two commits; ARGS="--out FILE"
+	@$(BIN)/python tests/checksums.py $(ARGS)
 
 lint: $(VENV)/.lint ## check style and spelling of Python and C
 	$(BIN)/ruff check .
