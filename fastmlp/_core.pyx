@@ -160,6 +160,32 @@ cdef inline bint _is_aligned(Py_buffer *view) noexcept:
     return True
 
 
+cdef tuple _csr_parts(X):
+    """What a CSR container is made of, which may be replaced; None for a dense array."""
+    return (X.data, X.indices, X.indptr, X.shape) if hasattr(X, "indptr") else None
+
+
+cdef bint _same_csr(X, tuple parts) except -1:
+    """Whether X still has these parts."""
+    if parts is None:
+        return True
+    for part, other in zip(_csr_parts(X), parts):
+        if part is not other:
+            return False
+    return True
+
+
+def _csr_structure(obj):
+    """indices and indptr of a CSR container, copied unless they are as the engine takes them."""
+    arrays = np.asarray(obj.indices), np.asarray(obj.indptr)
+    for a in arrays:
+        if a.dtype.kind not in "iu":
+            raise ValueError(f"indices and indptr of a CSR matrix must be integers, got {a.dtype}")
+    # Unsigned numbers above the range of int64 become negative, and are refused for that.
+    narrow = all(np.can_cast(a.dtype, np.int32) for a in arrays)
+    return [np.require(a, np.int32 if narrow else np.int64, "CA") for a in arrays]
+
+
 cdef int _read_matrix(fm_matrix *X, obj, _Buffers buffers) except -1:
     """Dense array of any strides, or CSR container, to the engine's description."""
     cdef Py_buffer *view
@@ -167,14 +193,14 @@ cdef int _read_matrix(fm_matrix *X, obj, _Buffers buffers) except -1:
     cdef Py_buffer *indptr
     if hasattr(obj, "indptr"):
         X.n_rows, X.n_cols = obj.shape
-        view = buffers.get(np.require(obj.data, requirements="A"), PyBUF_C_CONTIGUOUS)
-        indices = buffers.get(np.require(obj.indices, requirements="A"), PyBUF_C_CONTIGUOUS)
-        indptr = buffers.get(
-            np.require(obj.indptr, dtype=obj.indices.dtype, requirements="A"), PyBUF_C_CONTIGUOUS
-        )
-        X.index_bytes = _int_bytes(indices)
-        if X.index_bytes not in (4, 8) or _int_bytes(indptr) != X.index_bytes:
-            raise ValueError("indices and indptr of a CSR matrix must be int32 or int64")
+        arrays = [np.require(obj.data, requirements="CA"), *_csr_structure(obj)]
+        for a in arrays:
+            if a.ndim != 1:
+                raise ValueError("data, indices and indptr of a CSR matrix must have one dimension")
+        view = buffers.get(arrays[0], PyBUF_C_CONTIGUOUS)
+        indices = buffers.get(arrays[1], PyBUF_C_CONTIGUOUS)
+        indptr = buffers.get(arrays[2], PyBUF_C_CONTIGUOUS)
+        X.index_bytes = <int>indices.itemsize
         if indptr.shape[0] != X.n_rows + 1:
             raise ValueError(
                 f"indptr of a CSR matrix of {X.n_rows} rows has length {indptr.shape[0]}"
@@ -341,6 +367,7 @@ cdef class Net:
     cdef int64_t _step
     # The data of the last call, kept open: an epoch's runs all use the same.
     cdef object data_X, data_y, data_weight
+    cdef tuple data_csr
     cdef _Buffers data_buffers
     cdef fm_matrix X
     cdef fm_targets y
@@ -470,7 +497,7 @@ cdef class Net:
         cdef _Buffers buffers
         cdef int64_t n_outputs = self.layers.units[self.layers.n]
         if self.data_buffers is not None and X is self.data_X and y is self.data_y \
-                and sample_weight is self.data_weight and not hasattr(X, "indptr"):
+                and sample_weight is self.data_weight and _same_csr(X, self.data_csr):
             return 0
         self.data_buffers = None
         buffers = _Buffers(6)
@@ -503,6 +530,7 @@ cdef class Net:
                 raise ValueError(f"sample_weight must be float64 of shape ({self.X.n_rows},)")
             self.weight = <const double *>view.buf
         self.data_X = X
+        self.data_csr = _csr_parts(X)
         self.data_y = y
         self.data_weight = sample_weight
         self.data_buffers = buffers
@@ -511,7 +539,7 @@ cdef class Net:
     def release_data(self):
         """Let go of the X, y and sample_weight of the last call, which are kept open for the next."""
         self.enter()
-        self.data_X = self.data_y = self.data_weight = self.data_buffers = None
+        self.data_X = self.data_y = self.data_weight = self.data_csr = self.data_buffers = None
         self.busy = False
 
     cdef int cut_flat(self, Py_buffer *flat, const void **W, const void **b) except -1:

@@ -545,7 +545,12 @@ def malformed_csr(X):
     yield changed(indices=base.indices[:-1])
     yield changed(data=base.data[:-1])
     yield changed(indices=base.indices.astype(np.float64))
-    yield changed(indices=base.indices.astype(np.int16), indptr=base.indptr.astype(np.int16))
+    yield changed(indptr=base.indptr.astype(np.float64))
+    yield changed(indptr=base.indptr.astype(bool))
+    yield changed(indptr=base.indptr.astype(np.int64) + 2**32)  # would be good if cut to the 32 bits of indices
+    yield changed(indptr=base.indptr.astype(np.uint64) - np.uint64(1))
+    yield changed(indices=base.indices[:, np.newaxis])
+    yield changed(data=np.array(1.0, base.dtype))
 
 
 def bad_targets(p):
@@ -653,6 +658,27 @@ def test_refused_training_data(trainee, isa):
         with pytest.raises(BAD):
             net.train(p.X, p.y, p.sample_weight, order, 4, learning_rate)
     assert_untouched(p, net, isa)
+
+
+def test_csr_whose_arrays_are_replaced(dtype, isa):
+    """A network keeps its data open between calls, but no array that X no longer has."""
+    p = problems.make([6, 5, 3], 12, dtype, density=0.4)
+
+    def run(*parts):
+        net = p.net(_core, solver="adam", isa=isa)
+        X = p.X.copy()
+        losses = []
+        for part in parts:
+            for name, value in part.items():
+                setattr(X, name, value)
+            losses.append(net.train(X, p.y, None, np.arange(p.n), 4, 0.01))
+        return problems.result(net, p, "adam", losses)
+
+    doubled = {"data": np.repeat(2 * p.X.data, 2)[::2]}
+    moved = {"indices": p.X.indices[::-1]}
+    expected = run({"data": 2 * p.X.data}, {"indices": moved["indices"].copy()}, {})
+    assert_same_bits(run(doubled, moved, {}), expected)
+    assert expected.losses[1] != run(doubled, {}, {}).losses[1]
 
 
 def test_class_indices_need_log_loss_on_several_outputs(dtype, isa):

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -554,6 +555,53 @@ def test_broken_csr(what):
     ):
         with pytest.raises((ValueError, IndexError)):
             action(broken(what))
+
+
+def every_other(a):
+    wide = np.full(2 * len(a), 99, a.dtype)
+    wide[::2] = a
+    return wide[::2]
+
+
+def misaligned(a):
+    raw = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype)
+    raw[:] = a
+    return raw
+
+
+LAYOUTS = {"every other": every_other, "backwards": lambda a: a[::-1].copy()[::-1]}
+LAYOUTS |= {"misaligned": misaligned}
+INTEGERS = [">i4", ">i8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
+CONVERSIONS = {t: lambda a, t=t: a.astype(t) for t in INTEGERS}
+
+
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [*product(["data", "indices", "indptr"], LAYOUTS), *product(["indices", "indptr"], INTEGERS)],
+)
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_csr_of_unusual_arrays(part, what, solver):
+    """scipy keeps arrays of any stride and, when they are replaced, of any integer type."""
+    unusual = sp.csr_matrix(X)
+    setattr(unusual, part, (LAYOUTS | CONVERSIONS)[what](getattr(unusual, part)))
+    params = SMALL | {"solver": solver, "early_stopping": solver == "adam", "batch_size": 7}
+    estimator, expected = MLPRegressor(**params), MLPRegressor(**params)
+    for data, target in ((unusual, estimator), (sp.csr_matrix(X), expected)):
+        target.fit(data, z).set_params(early_stopping=False).partial_fit(data, z)
+    for a, b in zip(estimator.coefs_, expected.coefs_, strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(estimator.predict(unusual), expected.predict(sp.csr_matrix(X)))
+
+
+@pytest.mark.parametrize("part", ["indices", "indptr"])
+@pytest.mark.parametrize("dtype", [bool, np.float64, object])
+def test_csr_of_no_integers(part, dtype):
+    unusual = sp.csr_matrix(X)
+    setattr(unusual, part, getattr(unusual, part).astype(dtype))
+    with pytest.raises((TypeError, ValueError)):
+        MLPRegressor(**SMALL).fit(unusual, z)
+    with pytest.raises((TypeError, ValueError)):
+        MLPRegressor(**SMALL).fit(X, z).predict(unusual)
 
 
 # ---------------------------------------------------------------------------- coefs_, intercepts_
