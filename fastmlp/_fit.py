@@ -7,13 +7,14 @@ validation score is taken.
 """
 
 import contextlib
+import copy
 import math
 import numbers
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import scipy
@@ -214,12 +215,15 @@ class Optimizer:
         Updates made so far.
 
     Between calls of ``partial_fit`` it keeps the net, whose memory is costly to take anew and in
-    which the running averages live. A pickle or a copy holds the averages instead.
+    which the running averages live. A pickle or a copy holds the averages instead. When a ``fit``
+    has finished they are rarely wanted, and up to twice as large as the model: then a pickle holds
+    None in the place of the optimizer.
     """
 
     solver: str
     hyper: tuple[str, ...]  # attributes that the net takes under the same names
     _kept: _Kept | None = None
+    _finished = False
 
     def __init__(self, learning_rate_init: float) -> None:
         self.learning_rate_init = learning_rate_init
@@ -228,12 +232,18 @@ class Optimizer:
 
     @property
     def state(self) -> tuple[tuple[int, ...], NDArray] | None:
-        """Widths of the layers and running averages; None before the first update.
+        """Widths of the layers and running averages; None if they cannot influence an update.
 
         The averages have shape (n_slots, n_parameters), each row laid out as in ``views``.
         """
         kept = self._kept
+        if not self._remembers():
+            return None
         return self._state if kept is None else kept.state()
+
+    def _remembers(self) -> bool:
+        """Whether the averages have any influence on the next update."""
+        return True
 
     @contextlib.contextmanager
     def net(self, config: dict[str, Any], max_rows: int, max_nnz: int) -> Iterator[_core.Net]:
@@ -245,6 +255,7 @@ class Optimizer:
         # numbers will be wrong, as they are then in scikit-learn, but nothing worse happens.
         kept = self.__dict__.pop("_kept", None)
         state = self._state
+        self._finished = False
         try:
             if kept is None or not kept.serves(config, max_rows, max_nnz):
                 state = state if kept is None else kept.state()
@@ -271,12 +282,21 @@ class Optimizer:
         for slot, flat in enumerate(averages.astype(config["dtype"], copy=False)):
             net.load_state(slot, *views(flat, units))
 
-    def release(self) -> None:
-        """Give the net's memory back and keep only the state."""
+    def finish(self) -> None:
+        """Give the net's memory back and keep only the state, for as long as this process lives."""
         self._state, self._kept = self.state, None
+        self._finished = True
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_state": self.state, "_kept": None}
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (type(None), ()) if self._finished else super().__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = type(self).__new__(type(self))
+        other.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return other
 
     @property
     def rate(self) -> float:
@@ -306,6 +326,9 @@ class SGD(Optimizer):
         self.momentum = est.momentum
         self.nesterov = est.nesterovs_momentum
         self.power_t = est.power_t
+
+    def _remembers(self) -> bool:
+        return self.momentum != 0
 
     def epoch_ends(self, n_seen: int) -> None:
         if self.lr_schedule == "invscaling":
@@ -411,7 +434,7 @@ class Stochastic:
         self, est: Any, problem: Problem, rng: np.random.RandomState, incremental: bool
     ) -> None:
         self.est, self.problem, self.rng, self.incremental = est, problem, rng, incremental
-        if not incremental or not hasattr(est, "_optimizer"):
+        if not incremental or getattr(est, "_optimizer", None) is None:
             est._optimizer = OPTIMIZERS[est.solver](est)
         if est.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
@@ -489,8 +512,6 @@ class Stochastic:
                 warnings.warn("Training interrupted by user.", stacklevel=2)
             finally:
                 self._store(net)
-        if not self.incremental:
-            optimizer.release()
         if est.early_stopping:
             # Not copies: when a warm start finds nothing better than the best of before, the
             # weights that it trained in place remain. So it is in scikit-learn.

@@ -547,7 +547,9 @@ def malformed_csr(X):
     yield changed(indices=base.indices.astype(np.float64))
     yield changed(indptr=base.indptr.astype(np.float64))
     yield changed(indptr=base.indptr.astype(bool))
-    yield changed(indptr=base.indptr.astype(np.int64) + 2**32)  # would be good if cut to the 32 bits of indices
+    yield changed(
+        indptr=base.indptr.astype(np.int64) + 2**32
+    )  # would be good if cut to the 32 bits of indices
     yield changed(indptr=base.indptr.astype(np.uint64) - np.uint64(1))
     yield changed(indices=base.indices[:, np.newaxis])
     yield changed(data=np.array(1.0, base.dtype))

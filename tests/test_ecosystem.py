@@ -259,6 +259,59 @@ def test_round_trips(name, solver, trip, tmp_path):
     assert getattr(back, "loss_curve_", None) == getattr(estimator, "loss_curve_", None)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("name", BOTH)
+def test_pickle_of_a_fit_holds_the_weights_once(name, solver, early_stopping, dtype, tmp_path):
+    params = SMALL | {"solver": solver, "hidden_layer_sizes": (200, 100)}
+    estimator = getattr(fastmlp, name)(**params, early_stopping=early_stopping)
+    estimator.fit(X.astype(dtype), y)
+    weights = sum(a.nbytes for a in [*estimator.coefs_, *estimator.intercepts_])
+    assert bytes_of(estimator) < 1.2 * weights
+    through_joblib(estimator, tmp_path)
+    assert (tmp_path / "model.joblib").stat().st_size < 1.2 * weights
+
+
+def test_pickles_without_state_of_the_optimizer():
+    """After fit it is left out, and after partial_fit where it cannot matter."""
+    params = SMALL | {"hidden_layer_sizes": (200, 100)}
+    weights = bytes_of(MLPRegressor(**params, solver="lbfgs").fit(X, z))
+    for solver, momentum, n_slots in (("adam", 0.9, 2), ("sgd", 0.9, 1), ("sgd", 0.0, 0)):
+        estimator = MLPRegressor(**params, solver=solver, momentum=momentum)
+        for slots, train in ((n_slots, "partial_fit"), (0, "fit"), (n_slots, "partial_fit")):
+            getattr(estimator, train)(X, z)
+            assert abs(bytes_of(estimator) - (1 + slots) * weights) < 0.1 * weights
+            for copied in (copy.copy(estimator), copy.deepcopy(estimator)):
+                assert bytes_of(copied) == bytes_of(estimator)
+        other = pickle.loads(pickle.dumps(estimator))  # after partial_fit goes on with the state
+        for e in (other, estimator):
+            e.partial_fit(X, z)
+        np.testing.assert_array_equal(other.coefs_[0], estimator.coefs_[0])
+        # A warm start with another solver leaves it in memory, where partial_fit finds it.
+        estimator.set_params(warm_start=True, solver="lbfgs", max_iter=1).fit(X, z)
+        assert abs(bytes_of(estimator) - weights) < 0.1 * weights
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("name", BOTH)
+def test_partial_fit_after_fit(name, solver):
+    """Goes on with the optimizer of the fit, as in scikit-learn; after a pickle with a new one."""
+    params = SMALL | {"solver": solver, "learning_rate": "invscaling", "learning_rate_init": 0.01}
+    estimator = getattr(fastmlp, name)(**params).fit(X, y)
+    expected = getattr(original, name)(**params).fit(X, y).partial_fit(X, y)
+    loaded = pickle.loads(pickle.dumps(estimator))
+    warm = copy.deepcopy(estimator).set_params(warm_start=True, max_iter=1, shuffle=False)
+    warm.fit(X, y)  # starts a new optimizer
+    for other in (copy.copy(copy.deepcopy(estimator)), estimator):
+        other.partial_fit(X, y)
+        np.testing.assert_allclose(other.coefs_[0], expected.coefs_[0], rtol=1e-7, atol=1e-10)
+    loaded.set_params(shuffle=False).partial_fit(X, y)
+    np.testing.assert_array_equal(loaded.coefs_[0], warm.coefs_[0])
+    assert not np.allclose(loaded.coefs_[0], expected.coefs_[0], rtol=1e-6)
+    assert pickle.loads(pickle.dumps(loaded))._optimizer.t == loaded._optimizer.t == 1
+
+
 def test_copies_do_not_share():
     estimator = MLPClassifier(**SMALL).partial_fit(X, y, classes=[0, 1, 2])
     deep = copy.deepcopy(estimator)
@@ -274,9 +327,9 @@ def test_copies_do_not_share():
 
 def test_pickles_hold_arrays_and_builtins_only():
     """And scikit-learn's LabelBinarizer: nothing of the engine."""
-    for estimator in (
-        MLPClassifier(**SMALL).partial_fit(X, y, classes=[0, 1, 2]),
-        MLPRegressor(**SMALL, early_stopping=True).fit(X, z),
+    for estimator, optimizer in (
+        (MLPClassifier(**SMALL).partial_fit(X, y, classes=[0, 1, 2]), {("fastmlp._fit", "Adam")}),
+        (MLPRegressor(**SMALL, early_stopping=True).fit(X, z), set()),
     ):
         names = set()
 
@@ -288,7 +341,7 @@ def test_pickles_hold_arrays_and_builtins_only():
         Reader(io.BytesIO(pickle.dumps(estimator))).load()
         assert not {name for name in names if "_core" in name[0] and "fastmlp" in name[0]}
         ours = {name for name in names if name[0].startswith("fastmlp")}
-        assert ours == {("fastmlp.mlp", type(estimator).__name__), ("fastmlp._fit", "Adam")}
+        assert ours == {("fastmlp.mlp", type(estimator).__name__)} | optimizer
 
 
 def test_pickle_of_another_version():
