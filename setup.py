@@ -38,9 +38,7 @@ SANITIZE = os.environ.get("FASTMLP_SANITIZE", "")
 ABI3 = switch("FASTMLP_ABI3") and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 # The ISA files first: they take longest, and a parallel build ends soonest when they start first.
-ENGINE_SOURCES = [
-    str(p) for folder in ("src_c/isa", "src_c") for p in sorted(Path(folder).glob("*.c"))
-]
+ENGINE_SOURCES = sorted(map(str, Path("src_c").rglob("*.c")), key=lambda name: "/isa/" not in name)
 ENGINE_HEADERS = sorted(str(p) for p in Path("src_c").rglob("*.h"))
 
 # -ffp-contract=off: a fused multiply-add happens only where the source says so, or results would

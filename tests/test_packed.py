@@ -1,4 +1,4 @@
-"""kernels_bf16.h, the kernels for AMX and AVX512_BF16, on C versions of their instructions.
+"""kernels/block_set.h, the kernels for AMX and AVX512_BF16, on C versions of their instructions.
 
 A C program does the work, see tests/c/packed.c; here it is built, with sanitizers if the compiler
 has them, and run. On a machine that has the instructions test_bfloat16.py runs the real kernels.
@@ -15,9 +15,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TESTS = ROOT / "tests" / "c"
-ENGINE = ["net", "predict", "tables", "threads", "cpus", "packed_check", "isa/generic_bf16"]
+# All but dispatch.c, whose place packed.c takes, and one kernel set, to compare with.
+ENGINE = [
+    *(p for p in (ROOT / "src_c").glob("*/*.c") if p.parent.name != "isa" and p.stem != "dispatch"),
+    ROOT / "src_c" / "isa" / "generic_bf16.c",
+]
 SOURCES = [
-    *((ROOT / "src_c" / f"{name}.c", []) for name in ENGINE),
+    *((source, []) for source in ENGINE),
     (TESTS / "packed.c", []),
     *((TESTS / "packed_set.c", [f"-DFM_AMX={amx}"]) for amx in (0, 1)),
 ]

@@ -1,19 +1,3 @@
-#if defined(__x86_64__) || defined(_M_X64)
-#ifdef __clang__
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC target("avx2,fma")
-#endif
-#define FM_ISA avx2
-#define FM_F64 0
 #define FM_BF16 1
-#include "../simd/avx2.h"
-
-#include "../kernels_tmpl.h"
-
-#ifdef __clang__
-#pragma clang attribute pop
-#endif
-#else
-typedef int fm_not_for_this_architecture; /* C wants something in a file */
-#endif
+#include "simd/avx2.h"
+#include "kernels/panel_set.h"

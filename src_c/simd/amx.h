@@ -13,10 +13,16 @@
 #ifndef FM_SIMD_AMX_H
 #define FM_SIMD_AMX_H
 
+#include "simd/x86_bf16.h"
+
+#if defined(FM_HAS_AMX) || defined(FM_INTRINSICS)
+
 #ifdef FM_INTRINSICS
 #include FM_INTRINSICS
 #else
-#include "avx512.h"
+#define FM_ISA amx
+#define FM_TARGET "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,amx-tile,amx-bf16"
+#include "simd/avx512.h"
 #endif
 
 typedef struct {
@@ -43,4 +49,5 @@ FM_INLINE void t_end(void) { _tile_release(); }
 #define t_store(t, p, step) _tile_stored(t, p, step)
 #define t_dot(c, a, b) _tile_dpbf16ps(c, a, b)
 
+#endif
 #endif

@@ -2,9 +2,14 @@
 #ifndef FM_SIMD_H
 #define FM_SIMD_H
 
+#if defined(__x86_64__)
+
+#define FM_TARGET "avx2,fma"
+#include "simd/target.h"
+
 #include <immintrin.h>
 
-#define FM_ISA_NAME "avx2"
+#define FM_ISA avx2
 #define FM_MR 6
 /* Zen 3, 32 KB of L1, 512 KB of L2, share of the FMA peak at K = 512 and 2048: float32
  * 89 and 87 % with FM_KC 128, 89 and 84 % with 256; float64 85 and 81 %, without
@@ -29,7 +34,7 @@ typedef __m256 V;
 
 #define FM_MASKED_LOAD
 #define FM_LANE_BITS
-#include "common.h"
+#include "simd/common.h"
 
 typedef VI M;
 
@@ -66,4 +71,5 @@ FM_INLINE uint32_t v_nonzero_lanes(V a)
 
 FM_INLINE V v_select(M m, V a, V b) { return FM_OP(blendv)(b, a, (V)m); }
 
+#endif
 #endif

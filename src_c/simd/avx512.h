@@ -3,9 +3,16 @@
 #ifndef FM_SIMD_H
 #define FM_SIMD_H
 
+#if defined(__x86_64__)
+
+#ifndef FM_TARGET
+#define FM_TARGET "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma"
+#define FM_ISA avx512
+#endif
+#include "simd/target.h"
+
 #include <immintrin.h>
 
-#define FM_ISA_NAME "avx512"
 #define FM_MR 14
 #define FM_KC 512
 
@@ -27,7 +34,7 @@ typedef __mmask16 M;
 
 #define FM_MASKED_LOAD
 #define FM_LANE_BITS
-#include "common.h"
+#include "simd/common.h"
 
 FM_INLINE V v_load(const T *p) { return FM_OP(loadu)(p); }
 
@@ -55,4 +62,5 @@ FM_INLINE uint32_t v_nonzero_lanes(V a) { return FM_CMP(a, v_zero(), _CMP_NEQ_UQ
 
 FM_INLINE V v_select(M m, V a, V b) { return FM_OP(mask_blend)(m, b, a); }
 
+#endif
 #endif

@@ -10,12 +10,19 @@
 #ifndef FM_SIMD_BF16_H
 #define FM_SIMD_BF16_H
 
+#include "simd/x86_bf16.h"
+
+#if defined(FM_HAS_AVX512BF16) || defined(FM_INTRINSICS)
+
 #ifdef FM_INTRINSICS
 #include FM_INTRINSICS
 #else
-#include "avx512.h"
+#define FM_ISA avx512bf16
+#define FM_TARGET "avx512f,avx512dq,avx512vl,avx512bw,avx512bf16,avx2,fma"
+#include "simd/avx512.h"
 #endif
 
 FM_INLINE V v_dot2(V c, V a, V b) { return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b); }
 
+#endif
 #endif

@@ -2,11 +2,13 @@
  * the vector extensions of gcc and clang already compile well on every ISA.
  *
  * A header simd/<isa>.h gives one translation unit an element type T (the unit
- * sets FM_F64 to 0 or 1 first) and a vector V of FM_LANES of them. It defines
- * V, the sizes, includes this file, and adds the operations that need an
+ * sets FM_F64 to 0 or 1 first) and a vector V of FM_LANES of them. On another
+ * architecture it is empty, and so is what is defined under FM_LANES. It names
+ * the instructions that the unit may use (FM_TARGET, for target.h; end.h ends it),
+ * defines V, the sizes, includes this file, and adds the operations that need an
  * instruction of their own:
  *
- *   FM_ISA_NAME
+ *   FM_ISA
  *   FM_LANES   elements of V
  *   FM_PANEL   columns of a packed panel: the NR of the matrix product
  *   FM_MR      rows of the micro-kernel's tile; FM_MR * FM_NV accumulators,
@@ -44,9 +46,25 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifndef FM_F64
+#define FM_F64 0
+#endif
+
 #define FM_INLINE static inline __attribute__((always_inline))
 
+/* Loops over registers: unrolled, or they would lie in memory. */
+#define FM_EACH(i, n)        \
+    _Pragma("GCC unroll 16") \
+    for (int i = 0; i < (n); i++)
+/* v: where each vector of a panel's row begins. */
+#define FM_EACH_VECTOR(v)    \
+    _Pragma("GCC unroll 16") \
+    for (int v = 0; v < FM_PANEL; v += FM_LANES)
+
 #define FM_NV (FM_PANEL / FM_LANES)
+#define FM_ISA_NAME FM_STRING(FM_ISA)
+#define FM_STRING(name) FM_STRING_(name)
+#define FM_STRING_(name) #name
 
 #ifndef FM_MC
 #define FM_MC FM_KC
@@ -156,7 +174,7 @@ FM_INLINE void v_store_part(T *p, V a, int c)
 }
 
 #define FM_TRANSPOSE_STEP(rows, half)                    \
-    for (int i = 0; i < FM_LANES; i++)                   \
+    FM_EACH(i, FM_LANES)                                 \
         if (!(i & (half))) {                             \
             V a = (rows)[i], b = (rows)[i + (half)];     \
             (rows)[i] = v_mix_low(a, b, half);           \
@@ -168,30 +186,24 @@ FM_INLINE void v_store_part(T *p, V a, int c)
 FM_INLINE void v_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from_step)
 {
     V rows[FM_LANES];
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < FM_LANES; i++)
+    FM_EACH(i, FM_LANES)
         rows[i] = v_load(from + i * from_step);
-    _Pragma("GCC unroll 16")
     FM_TRANSPOSE_STEP(rows, 1)
 #if FM_LANES >= 4
-    _Pragma("GCC unroll 16")
     FM_TRANSPOSE_STEP(rows, 2)
 #endif
 #if FM_LANES >= 8
-    _Pragma("GCC unroll 16")
     FM_TRANSPOSE_STEP(rows, 4)
 #endif
 #if FM_LANES >= 16
-    _Pragma("GCC unroll 16")
     FM_TRANSPOSE_STEP(rows, 8)
 #endif
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < FM_LANES; i++)
+    FM_EACH(i, FM_LANES)
         v_store(to + i * to_step, rows[i]);
 }
 
 #define FM_SUM_STEP(rows, half)                                      \
-    for (int i = 0; i < (half); i++)                                 \
+    FM_EACH(i, half)                                                 \
         (rows)[i] = v_mix_low((rows)[i], (rows)[i + (half)], half) + \
                     v_mix_high((rows)[i], (rows)[i + (half)], half);
 
@@ -200,15 +212,12 @@ FM_INLINE void v_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t fr
 FM_INLINE V v_sum_each(V rows[FM_LANES])
 {
 #if FM_LANES >= 16
-    _Pragma("GCC unroll 16")
     FM_SUM_STEP(rows, 8)
 #endif
 #if FM_LANES >= 8
-    _Pragma("GCC unroll 16")
     FM_SUM_STEP(rows, 4)
 #endif
 #if FM_LANES >= 4
-    _Pragma("GCC unroll 16")
     FM_SUM_STEP(rows, 2)
 #endif
     FM_SUM_STEP(rows, 1)

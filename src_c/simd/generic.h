@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#define FM_ISA_NAME "generic"
+#define FM_ISA generic
 #define FM_MR 4
 #define FM_KC 256
 
@@ -21,7 +21,7 @@ typedef float V __attribute__((vector_size(16)));
 #define FM_PANEL 16
 #endif
 
-#include "common.h"
+#include "simd/common.h"
 
 typedef VI M;
 

@@ -2,9 +2,11 @@
 #ifndef FM_SIMD_H
 #define FM_SIMD_H
 
+#if defined(__aarch64__)
+
 #include <arm_neon.h>
 
-#define FM_ISA_NAME "neon"
+#define FM_ISA neon
 #define FM_MR 6
 #define FM_KC 256
 
@@ -22,7 +24,7 @@ typedef float32x4_t V;
 #define FM_SELECT(m, a, b) vbslq_f32((uint32x4_t)(m), a, b)
 #endif
 
-#include "common.h"
+#include "simd/common.h"
 
 typedef VI M;
 
@@ -49,4 +51,5 @@ FM_INLINE V v_max(V a, V b) { return v_select(v_lt(b, a), a, b); }
 
 FM_INLINE V v_min(V a, V b) { return v_select(v_lt(a, b), a, b); }
 
+#endif
 #endif

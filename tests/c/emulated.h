@@ -1,5 +1,5 @@
 /* emulated.h - in place of simd/avx512.h and the compiler's intrinsics: 16 lanes on
- * any CPU, and C versions of the bfloat16 instructions that kernels_bf16.h uses.
+ * any CPU, and C versions of the bfloat16 instructions that block_set.h uses.
  *
  * Source of what they do: Intel, "Architecture Instruction Set Extensions
  * Programming Reference", entries LDTILECFG, TDPBF16PS, TILELOADD, VDPBF16PS.
@@ -12,7 +12,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define FM_ISA_NAME "emulated"
 #define FM_MR 4
 #define FM_KC 256
 #define FM_LANES 16

@@ -1,15 +1,15 @@
-/* packed.c - kernels_bf16.h, on C versions of the instructions, against the
- * emulation of kernels_tmpl.h, which the Python tests hold against the reference.
+/* packed.c - block_set.h, on C versions of the instructions, against the
+ * emulation of panel_set.h, which the Python tests hold against the reference.
  *
  * On small integers every order of summation gives the same, so all bits must
  * agree; on other numbers, where now and then a value is rounded the other way
  * after a sum in another order, results must be close. Memory is checked by
  * compiling this with sanitizers. tests/test_packed.py builds and runs it.
  */
-#include "activations.h"
+#include "tables/activations.h"
 #include "fastmlp.h"
-#include "kernels.h"
-#include "losses.h"
+#include "kernels/kernels.h"
+#include "tables/losses.h"
 
 #include "check.h"
 #include <math.h>

@@ -1,7 +1,6 @@
-/* packed_set.c - kernels_bf16.h on C versions of the instructions, for any CPU:
+/* packed_set.c - kernels/block_set.h on C versions of the instructions, for any CPU:
  * with FM_AMX=1 fm_kernels_emulated_amx_bf16, with 0 ..._avx512bf16_bf16. */
 #define FM_INTRINSICS "emulated.h"
-#define FM_F64 0
 #if FM_AMX
 #define FM_ISA emulated_amx
 #include "simd/amx.h"
@@ -10,4 +9,4 @@
 #include "simd/avx512bf16.h"
 #endif
 
-#include "kernels_bf16.h"
+#include "kernels/block_set.h"

@@ -5,7 +5,7 @@
  * fail one after the other. Whether the numbers are right is checked against a
  * plain loop here, and thoroughly elsewhere, in Python.
  */
-#include "../../src_c/fastmlp.h"
+#include "fastmlp.h"
 
 #include "check.h"
 #include <math.h>

@@ -9,7 +9,7 @@
  * row of the tables of activations, losses and solvers is in it, dense and CSR X,
  * and sizes that fill no tile. That the numbers are right is checked in Python.
  */
-#include "../../src_c/fastmlp.h"
+#include "fastmlp.h"
 
 #include "check.h"
 #include <math.h>

@@ -22,10 +22,10 @@ static int limited_memalign(void **out, size_t alignment, size_t size)
 
 #define pthread_create limited_create
 #define posix_memalign limited_memalign
-#include "../../src_c/threads.c"
+#include "host/threads.c"
 #undef pthread_create
 #undef posix_memalign
-#include "../../src_c/cpus.c"
+#include "host/cpus.c"
 
 #include "check.h"
 #include <dirent.h>

@@ -1,6 +1,6 @@
 /* test_vmath.c - simd/<isa>.h and vmath.h against libm, for one ISA and dtype.
  *
- *     cc -O3 -ffp-contract=off -std=gnu11 -I src_c -mavx2 -mfma -DFM_F64=0 \
+ *     cc -O3 -ffp-contract=off -std=gnu11 -I src_c -DFM_F64=0 \
  *        -DSIMD='"simd/avx2.h"' tests/c/test_vmath.c -lm && ./a.out
  *
  * Prints per function the largest error in units in the last place of the exact
@@ -19,7 +19,7 @@
 #include <time.h>
 
 #include SIMD
-#include "vmath.h"
+#include "simd/vmath.h"
 
 #if FM_F64
 typedef long double R; /* of the reference */
@@ -343,3 +343,5 @@ int main(int argc, char **argv)
         printf("%d failures\n", n_failed);
     return n_failed != 0;
 }
+
+#include "simd/end.h"

@@ -1,17 +1,17 @@
-/* net.c - a network that trains: its memory, mini-batch steps, loss and gradient.
+/* train.c - a network that trains: its memory, mini-batch steps, loss and gradient.
  *
  * Knows no arithmetic and no layout; kernels.h does. What is decided here is the
  * order of work and its cut among threads (drawn at the top of kernels.h).
  */
-#include "net.h"
+#include "engine/net.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "activations.h"
-#include "fpu.h"
-#include "losses.h"
-#include "threads.h"
+#include "tables/activations.h"
+#include "host/fpu.h"
+#include "tables/losses.h"
+#include "host/threads.h"
 
 /* A second thread pays from about this many multiply-adds per step and thread. On
  * Zen 3 a step of 0.43e6 each (20-100-1, 200 rows) took 33 us on one thread and 22 on

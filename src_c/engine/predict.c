@@ -7,8 +7,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "net.h"
-#include "threads.h"
+#include "engine/net.h"
+#include "host/threads.h"
 
 /* Rows of a block. Large networks took within 3 % the same from 84 to 252; a small
  * one (20-100-1, two threads) 740 us for 20,000 rows with 128, 635 with 168, which

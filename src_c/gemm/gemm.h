@@ -18,8 +18,8 @@
 #ifndef FM_GEMM_H
 #define FM_GEMM_H
 
-#include "nonzeros.h"
-#include "tile.h"
+#include "gemm/nonzeros.h"
+#include "gemm/tile.h"
 
 /* A product along few k, such as the delta of one output or the four features of
  * iris: the k rows of B stay in registers while rows of A pass by. A tile costs
@@ -31,21 +31,16 @@ FM_INLINE void fm_thin_rows_k(const int k, const int nv, T *C, const T *A, ptrdi
                               ptrdiff_t k_step, const T *B, int64_t rows, fm_epilogue end)
 {
     V b[FM_THIN][FM_NV];
-    _Pragma("GCC unroll 16")
-    for (int q = 0; q < k; q++)
-        _Pragma("GCC unroll 16")
-    for (int v = 0; v < nv; v++)
-        b[q][v] = v_load(B + q * FM_PANEL + v * FM_LANES);
+    FM_EACH(q, k)
+        FM_EACH(v, nv)
+            b[q][v] = v_load(B + q * FM_PANEL + v * FM_LANES);
     for (int64_t i = 0; i < rows; i++, A += i_step, C += FM_PANEL) {
         V acc[1][FM_NV];
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++)
+        FM_EACH(v, nv)
             acc[0][v] = v_zero();
-        _Pragma("GCC unroll 16")
-        for (int q = 0; q < k; q++) {
+        FM_EACH(q, k) {
             const V a = v_set1(A[q * k_step]);
-            _Pragma("GCC unroll 16")
-            for (int v = 0; v < nv; v++)
+            FM_EACH(v, nv)
                 acc[0][v] = v_fma(a, b[q][v], acc[0][v]);
         }
         fm_finish_tile(1, nv, C, acc, &end);
@@ -174,30 +169,24 @@ FM_INLINE void fm_tile_side_by_side(const int mr, const int q, T *C, ptrdiff_t c
                                     int resume)
 {
     V acc[3][4 * FM_NV];
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < mr; i++)
-        _Pragma("GCC unroll 16")
-    for (int v = 0; v < q * FM_NV; v++)
-        acc[i][v] = resume ? v_load(C + v / FM_NV * c_panel + i * FM_PANEL + v % FM_NV * FM_LANES)
-                           : v_zero();
+    FM_EACH(i, mr)
+        FM_EACH(v, q * FM_NV)
+            acc[i][v] = resume
+                            ? v_load(C + v / FM_NV * c_panel + i * FM_PANEL + v % FM_NV * FM_LANES)
+                            : v_zero();
     for (; k > 0; k--, A++, B += FM_PANEL) {
         V a[3];
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++)
+        FM_EACH(i, mr)
             a[i] = v_set1(A[i * step]);
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < q * FM_NV; v++) {
+        FM_EACH(v, q * FM_NV) {
             V b = v_load(B + v / FM_NV * b_panel + v % FM_NV * FM_LANES);
-            _Pragma("GCC unroll 16")
-            for (int i = 0; i < mr; i++)
+            FM_EACH(i, mr)
                 acc[i][v] = v_fma(a[i], b, acc[i][v]);
         }
     }
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < mr; i++)
-        _Pragma("GCC unroll 16")
-    for (int v = 0; v < q * FM_NV; v++)
-        v_store(C + v / FM_NV * c_panel + i * FM_PANEL + v % FM_NV * FM_LANES, acc[i][v]);
+    FM_EACH(i, mr)
+        FM_EACH(v, q * FM_NV)
+            v_store(C + v / FM_NV * c_panel + i * FM_PANEL + v % FM_NV * FM_LANES, acc[i][v]);
 }
 
 /* C (n, features) (+)= D (n, m) A[m rows, features f0..f0 + width]; C and A in
@@ -280,54 +269,42 @@ FM_INLINE void fm_tile_dot(const int mr, const int nn, V (*sums)[FM_LANES], cons
                            ptrdiff_t a_panel, const T *W, ptrdiff_t w_panel, int64_t k)
 {
     V acc[FM_DOT_ROWS][FM_DOT_OUTPUTS][FM_GROUP];
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < mr; i++)
-        _Pragma("GCC unroll 16")
-    for (int j = 0; j < nn; j++)
-        _Pragma("GCC unroll 16")
-    for (int g = 0; g < FM_GROUP; g++)
-        acc[i][j][g] = v_zero();
+    FM_EACH(i, mr)
+        FM_EACH(j, nn)
+            FM_EACH(g, FM_GROUP)
+                acc[i][j][g] = v_zero();
     int64_t k0 = 0;
     for (; k0 + 16 <= k; k0 += 16) {
         const T *a0 = A + k0 / FM_PANEL * a_panel + k0 % FM_PANEL;
         const T *w0 = W + k0 / FM_PANEL * w_panel + k0 % FM_PANEL;
-        _Pragma("GCC unroll 16")
-        for (int g = 0; g < FM_GROUP; g++) {
+        FM_EACH(g, FM_GROUP) {
             const T *a = a0 + g * FM_LANES / FM_PANEL * a_panel + g * FM_LANES % FM_PANEL;
             const T *w = w0 + g * FM_LANES / FM_PANEL * w_panel + g * FM_LANES % FM_PANEL;
             V av[FM_DOT_ROWS];
-            _Pragma("GCC unroll 16")
-            for (int i = 0; i < mr; i++)
+            FM_EACH(i, mr)
                 av[i] = v_load(a + i * FM_PANEL);
-            _Pragma("GCC unroll 16")
-            for (int j = 0; j < nn; j++) {
+            FM_EACH(j, nn) {
                 const V wv = v_load(w + j * FM_PANEL);
-                _Pragma("GCC unroll 16")
-                for (int i = 0; i < mr; i++)
+                FM_EACH(i, mr)
                     acc[i][j][g] = v_fma(av[i], wv, acc[i][j][g]);
             }
         }
     }
-    _Pragma("GCC unroll 16")
-    for (int g = 0; g < FM_GROUP; g++) {
+    FM_EACH(g, FM_GROUP) {
         const int64_t kg = k0 + g * FM_LANES;
         if (kg >= k)
             break;
         const T *a = A + kg / FM_PANEL * a_panel + kg % FM_PANEL;
         const T *w = W + kg / FM_PANEL * w_panel + kg % FM_PANEL;
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++) {
+        FM_EACH(i, mr) {
             const V av = fm_keep_below(v_load(a + i * FM_PANEL), kg, k); /* not the padding */
-            _Pragma("GCC unroll 16")
-            for (int j = 0; j < nn; j++)
+            FM_EACH(j, nn)
                 acc[i][j][g] = v_fma(av, v_load(w + j * FM_PANEL), acc[i][j][g]);
         }
     }
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < mr; i++)
-        _Pragma("GCC unroll 16")
-    for (int j = 0; j < nn; j++)
-        sums[j][i] = fm_fold_group(acc[i][j]);
+    FM_EACH(i, mr)
+        FM_EACH(j, nn)
+            sums[j][i] = fm_fold_group(acc[i][j]);
 }
 
 /* nn outputs of up to FM_LANES rows. */

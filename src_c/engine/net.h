@@ -1,8 +1,8 @@
-/* net.h - what net.c and predict.c share. */
+/* net.h - what train.c and predict.c share. */
 #ifndef FM_NET_H
 #define FM_NET_H
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
                          const int *activations);

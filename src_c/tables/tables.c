@@ -1,9 +1,9 @@
 /* tables.c - the names of activations, losses, solvers and statuses. */
 #include <stddef.h>
 
-#include "activations.h"
-#include "losses.h"
-#include "optimizers.h"
+#include "tables/activations.h"
+#include "tables/losses.h"
+#include "tables/optimizers.h"
 
 const char *fm_activation_name(int i, int *where)
 {

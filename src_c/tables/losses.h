@@ -19,7 +19,7 @@
 #ifndef FM_LOSSES_H
 #define FM_LOSSES_H
 
-#include "activations.h"
+#include "tables/activations.h"
 
 #define FM_LOSSES(X)                     \
     X(squared_error, FM_ACT_identity, 1) \

@@ -11,8 +11,8 @@
 #ifndef FM_NONZEROS_H
 #define FM_NONZEROS_H
 
-#include "kernels.h"
-#include "tile.h"
+#include "kernels/kernels.h"
+#include "gemm/tile.h"
 
 /* Even the samples below took 3 % of a step of 20-100-1; layers of fewer features or
  * outputs do without. Lists are made where at least a quarter of a sample's steps
@@ -41,8 +41,7 @@ static int64_t fm_list_terms(fm_term *terms, int mr, const T *A, ptrdiff_t a_pan
     int64_t n = 0;
     for (int64_t k0 = 0, a = 0; k0 < k; k0 += FM_PANEL, a += a_panel) {
         TU any[FM_PANEL];
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+        FM_EACH_VECTOR(v) {
             VU bits = {0};
             for (int i = 0; i < mr; i++)
                 bits |= (VU)v_load(A + a + i * FM_PANEL + v);
@@ -103,11 +102,9 @@ static void fm_list_panel(int *n, uint16_t (*rows)[FM_MAX_BLOCK], const T *A, in
     }
     for (int64_t r = 0; r < m; r += step) {
         uint32_t bits = 0;
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < FM_PANEL; v += FM_LANES)
+        FM_EACH_VECTOR(v)
             bits |= v_nonzero_lanes(v_load(A + r * FM_PANEL + v)) << v;
-        _Pragma("GCC unroll 16")
-        for (int t = 0; t < FM_PANEL_TILES; t++) {
+        FM_EACH(t, FM_PANEL_TILES) {
             rows[t][n[t]] = (uint16_t)r;
             n[t] += (bits & lanes[t]) != 0;
         }

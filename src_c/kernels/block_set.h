@@ -1,7 +1,7 @@
-/* kernels_bf16.h - one kernel set for CPUs that multiply bfloat16 numbers: AMX
+/* block_set.h - one kernel set for CPUs that multiply bfloat16 numbers: AMX
  * (FM_AMX) or AVX512_BF16. isa/amx_bf16.c and isa/avx512bf16_bf16.c include it.
  *
- * It computes what kernels_tmpl.h with FM_BF16 emulates, up to the order of sums:
+ * It computes what panel_set.h with FM_BF16 emulates, up to the order of sums:
  * the same values are rounded to bfloat16, in the same way. Parameters, solver
  * state, outputs and losses lie as there and are its code's business; what
  * products read lies here as packed bfloat16 numbers.
@@ -25,12 +25,20 @@
  * versions of them only (tests/c/test_packed.c), and its speed was never
  * measured. dispatch.c offers it only after packed_check.c has seen it work.
  */
-#if defined(__GNUC__) /* of the template only a part serves */
+#ifdef FM_LANES
+
+#if defined(__GNUC__) /* of the panels' code only a part serves */
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
 #define FM_BF16 1
 #define FM_PACKED 1
-#include "kernels_tmpl.h"
+#include "kernels/csr.h"
+#include "kernels/few.h"
+#include "kernels/gather.h"
+#include "kernels/gradient.h"
+#include "kernels/layout.h"
+#include "kernels/loss.h"
+#include "kernels/params.h"
 
 #if FM_LANES != 16 || FM_PANEL != 32
 #error "blocks are 32 x 32 in vectors of 16 floats"
@@ -253,18 +261,15 @@ static void fm_multiply(T *C, const fm_bf16 *A0, ptrdiff_t a_step, const fm_bf16
     enum { ROWS = 8 };
     for (int r = 0; r < FM_SIDE; r += ROWS, C += ROWS * FM_SIDE, A0 += ROWS * FM_SIDE) {
         V acc[ROWS][2];
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < ROWS; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < 2; v++)
-            acc[i][v] = resume ? v_load(C + i * FM_SIDE + v * FM_LANES) : v_zero();
+        FM_EACH(i, ROWS)
+            FM_EACH(v, 2)
+                acc[i][v] = resume ? v_load(C + i * FM_SIDE + v * FM_LANES) : v_zero();
         const fm_bf16 *A = A0, *B = B0;
         for (int64_t n = k; n > 0; n--, A += a_step, B += b_step)
             for (int p = 0; p < FM_SIDE; p += 2) {
                 const V b0 = v_load_pairs(B + p * FM_LANES);
                 const V b1 = v_load_pairs(B + FM_BLOCK / 2 + p * FM_LANES);
-                _Pragma("GCC unroll 16")
-                for (int i = 0; i < ROWS; i++) {
+                FM_EACH(i, ROWS) {
                     T pair;
                     memcpy(&pair, A + i * FM_SIDE + p, sizeof(pair));
                     const V a = v_set1(pair);
@@ -272,11 +277,9 @@ static void fm_multiply(T *C, const fm_bf16 *A0, ptrdiff_t a_step, const fm_bf16
                     acc[i][1] = v_dot2(acc[i][1], a, b1);
                 }
             }
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < ROWS; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < 2; v++)
-            v_store(C + i * FM_SIDE + v * FM_LANES, acc[i][v]);
+        FM_EACH(i, ROWS)
+            FM_EACH(v, 2)
+                v_store(C + i * FM_SIDE + v * FM_LANES, acc[i][v]);
     }
 }
 #endif
@@ -294,7 +297,7 @@ static void fm_multiply_group(T *C, int64_t n, const fm_bf16 *A, ptrdiff_t a_ste
 
 /* ------------------------------------------------------- W in and its forms */
 
-/* As fm_refresh of the template: after a change of W in features f0..f1, panel j. */
+/* As fm_refresh of params.h: after a change of W in features f0..f1, panel j. */
 static void fm_packed_refresh(const fm_layer *l, int64_t j, int64_t f0, int64_t f1)
 {
     const int64_t K = l->fan_in, N = l->fan_out;
@@ -596,12 +599,9 @@ static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, int64_t
 
 /* -------------------------------------------------------------------- set */
 
-#define FM_STRING_(name) #name
-#define FM_STRING(name) FM_STRING_(name)
-
-extern const fm_kernels FM_JOIN(fm_kernels_, FM_ISA, FM_SUFFIX);
-const fm_kernels FM_JOIN(fm_kernels_, FM_ISA, FM_SUFFIX) = {
-    .isa = FM_STRING(FM_ISA),
+extern const fm_kernels FM_SET;
+const fm_kernels FM_SET = {
+    .isa = FM_ISA_NAME,
     .dtype = FM_FLOAT32,
     .item = sizeof(T),
     .row_unit = FM_SIDE,
@@ -625,3 +625,6 @@ const fm_kernels FM_JOIN(fm_kernels_, FM_ISA, FM_SUFFIX) = {
     .read_row = fm_read_whole_row,
     .predict_few = fm_predict_few,
 };
+
+#endif
+#include "simd/end.h"

@@ -12,7 +12,7 @@
 #define _GNU_SOURCE /* sched_getaffinity */
 #endif
 #include "fastmlp.h"
-#include "threads.h"
+#include "host/threads.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -47,14 +47,11 @@ FM_INLINE void fm_tile_step(const int mr, const int nv, V acc[FM_MR][FM_NV], con
                             const ptrdiff_t i_step, const T *B)
 {
     V b[FM_NV];
-    _Pragma("GCC unroll 16")
-    for (int v = 0; v < nv; v++)
+    FM_EACH(v, nv)
         b[v] = v_load(B + v * FM_LANES);
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < mr; i++) {
+    FM_EACH(i, mr) {
         V a = v_set1(A[i * i_step]);
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++)
+        FM_EACH(v, nv)
             acc[i][v] = v_fma(a, b[v], acc[i][v]);
     }
 }
@@ -72,45 +69,35 @@ FM_INLINE void fm_finish_tile(const int mr, const int nv, T *C, V acc[][FM_NV],
 {
     if (end && end->bias) {
         V floor = v_set1(end->floor);
-        _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++) {
+        FM_EACH(v, nv) {
             V bias = v_load(end->bias + v * FM_LANES);
-            _Pragma("GCC unroll 16")
-            for (int i = 0; i < mr; i++)
+            FM_EACH(i, mr)
                 acc[i][v] = v_max(floor, acc[i][v] + bias);
         }
     }
     if (end && end->mask) {
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++) {
-            V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
-            acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
-        }
+        FM_EACH(i, mr)
+            FM_EACH(v, nv) {
+                V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
+                acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
+            }
     }
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < mr; i++)
-        _Pragma("GCC unroll 16")
-    for (int v = 0; v < nv; v++)
-        v_store(C + i * FM_PANEL + v * FM_LANES, acc[i][v]);
+    FM_EACH(i, mr)
+        FM_EACH(v, nv)
+            v_store(C + i * FM_PANEL + v * FM_LANES, acc[i][v]);
 }
 
 FM_INLINE void fm_begin_tile(const int mr, const int nv, V acc[FM_MR][FM_NV], const T *C,
                              int resume)
 {
     if (resume) {
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++)
-            acc[i][v] = v_load(C + i * FM_PANEL + v * FM_LANES);
+        FM_EACH(i, mr)
+            FM_EACH(v, nv)
+                acc[i][v] = v_load(C + i * FM_PANEL + v * FM_LANES);
     } else {
-        _Pragma("GCC unroll 16")
-        for (int i = 0; i < mr; i++)
-            _Pragma("GCC unroll 16")
-        for (int v = 0; v < nv; v++)
-            acc[i][v] = v_zero();
+        FM_EACH(i, mr)
+            FM_EACH(v, nv)
+                acc[i][v] = v_zero();
     }
 }
 

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "activations.h"
-#include "kernels.h"
-#include "losses.h"
+#include "tables/activations.h"
+#include "kernels/kernels.h"
+#include "tables/losses.h"
 
 /* More than one block of 32 and of 128 in every direction, and remainders. */
 enum { ROWS = 75, INPUTS = 150, HIDDEN = 70, OUTPUTS = 37, N_LAYERS = 2 };

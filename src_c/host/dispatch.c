@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels.h"
-#include "x86_bf16.h"
+#include "kernels/kernels.h"
+#include "simd/x86_bf16.h"
 
 #if defined(__x86_64__)
 extern const fm_kernels fm_kernels_avx512_f32, fm_kernels_avx512_f64, fm_kernels_avx512_bf16;

@@ -1,4 +1,4 @@
-/* kernels.h - the seam between the network (net.c, predict.c) and SIMD code.
+/* kernels.h - the seam between the network (engine/) and SIMD code.
  *
  * A kernel set is one ISA at one fm_dtype: a struct fm_kernels of plain
  * functions on arrays of T (of float for FM_BFLOAT16). The network decides what is
@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #include "fastmlp.h"
-#include "optimizers.h"
+#include "tables/optimizers.h"
 
 /* The outermost size of the cut of weights into units, in features. A constant
  * of the arithmetic: sums of squares are taken per unit, on every ISA alike. */
@@ -140,10 +140,10 @@ typedef struct fm_kernels {
 
 enum { FM_FEW = 4 };
 
-/* dispatch.c: NULL with a reason in *status. isa NULL: FASTMLP_ISA, else best. */
+/* host/dispatch.c: NULL with a reason in *status. isa NULL: FASTMLP_ISA, else best. */
 const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status);
 
-/* packed_check.c: whether two sets agree on a small network; 0 also without memory. */
+/* host/packed_check.c: whether two sets agree on a small network; 0 also without memory. */
 int fm_packed_check(const fm_kernels *set, const fm_kernels *emulation);
 
 #endif

@@ -37,7 +37,7 @@ enum {
 
 #ifdef FM_LANES /* inside a kernel set */
 
-#include "vmath.h"
+#include "simd/vmath.h"
 
 FM_INLINE V fm_act_identity(V z) { return z; }
 FM_INLINE V fm_dact_identity(V d, V a)

@@ -13,7 +13,7 @@
  *
  * What the pool does not do: queues, stealing, pinning, nested teams.
  */
-#include "threads.h"
+#include "host/threads.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -1,0 +1,124 @@
+/* few.h - prediction of a few rows on row-major weights. */
+#ifndef FM_FEW_H
+#define FM_FEW_H
+
+#include "kernels/layout.h"
+#include "tables/losses.h"
+
+/* Some features of up to FM_FEW rows: their values, and their rows of W. */
+enum { FM_FEW_K = 8 };
+typedef struct {
+    int n;
+    T x[FM_FEW_K][FM_FEW];
+    const T *W[FM_FEW_K];
+} fm_few_features;
+
+/* nv vectors of z (rows, N), from column n, += x W. */
+FM_INLINE void fm_few_tile(const int rows, const int nv, T *z, int64_t N, int64_t n,
+                           const fm_few_features *f)
+{
+    V acc[FM_FEW][4];
+    FM_EACH(i, rows)
+        FM_EACH(v, nv)
+            acc[i][v] = v_load(z + i * N + n + v * FM_LANES);
+    for (int k = 0; k < f->n; k++) {
+        V w[4];
+        FM_EACH(v, nv)
+            w[v] = v_operand(v_load(f->W[k] + n + v * FM_LANES));
+        FM_EACH(i, rows) {
+            const V x = v_set1(f->x[k][i]);
+            FM_EACH(v, nv)
+                acc[i][v] = v_fma(x, w[v], acc[i][v]);
+        }
+    }
+    FM_EACH(i, rows)
+        FM_EACH(v, nv)
+            v_store(z + i * N + n + v * FM_LANES, acc[i][v]);
+}
+
+FM_INLINE void fm_few_add(const int rows, T *z, int64_t N, const fm_few_features *f)
+{
+    const int nv = rows == 1 ? 4 : 2;
+    int64_t n = 0;
+    for (; n + nv * FM_LANES <= N; n += nv * FM_LANES)
+        fm_few_tile(rows, nv, z, N, n, f);
+    for (; n + FM_LANES <= N; n += FM_LANES)
+        fm_few_tile(rows, 1, z, N, n, f);
+    if (n == N)
+        return;
+    const int c = (int)(N - n);
+    V acc[FM_FEW];
+    FM_EACH(i, rows)
+        acc[i] = v_load_part(z + i * N + n, c);
+    for (int k = 0; k < f->n; k++) {
+        const V w = v_operand(v_load_part(f->W[k] + n, c));
+        FM_EACH(i, rows)
+            acc[i] = v_fma(v_set1(f->x[k][i]), w, acc[i]);
+    }
+    FM_EACH(i, rows)
+        v_store_part(z + i * N + n, acc[i], c);
+}
+
+/* z (rows, N) = x (rows, K) W + b with W row-major, for up to FM_FEW rows. Memory
+ * sets the pace: W is read once, from front to back and some of its rows at a
+ * time; rows that only meet zeros (dark pixels, half of what relu leaves) are not
+ * read at all (0 times a finite weight adds nothing). Every element is one chain
+ * along k, through z. */
+FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T *b, int64_t K,
+                           int64_t N)
+{
+    fm_few_features f;
+    f.n = 0;
+    memset(z, 0, (size_t)(rows * N) * sizeof(T));
+    for (int64_t k = 0; k < K; k++) {
+        int matters = 0;
+        FM_EACH(i, rows) {
+            f.x[f.n][i] = x[i * K + k];
+            matters |= x[i * K + k] != 0;
+        }
+        f.W[f.n] = W + k * N;
+        f.n += matters;
+        if (f.n == FM_FEW_K || k + 1 == K) {
+            fm_few_add(rows, z, N, &f);
+            f.n = 0;
+        }
+    }
+    for (int i = 0; i < rows; i++)
+        for (int64_t n = 0; n < N; n++)
+            z[i * N + n] += b[n];
+}
+
+static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows, int n_layers,
+                           const int64_t *units, const void *const *W, const void *const *b,
+                           const int *activations)
+{
+    int64_t widest = 0;
+    for (int i = 0; i <= n_layers; i++)
+        widest = units[i] > widest ? units[i] : widest;
+    const T *from = x;
+    if (FM_BF16) { /* rounded into the room that the second layer writes to */
+        from = memcpy((T *)scratch + FM_FEW * widest, x, (size_t)(n_rows * units[0]) * sizeof(T));
+        fm_to_operands((T *)from, n_rows * units[0]);
+    }
+    for (int i = 0; i < n_layers; i++) {
+        const int64_t K = units[i], N = units[i + 1];
+        T *to = i + 1 == n_layers ? out : (T *)scratch + i % 2 * FM_FEW * widest;
+        switch (n_rows) {
+        case 1: fm_few_rows(1, to, from, W[i], b[i], K, N); break;
+        case 2: fm_few_rows(2, to, from, W[i], b[i], K, N); break;
+        case 3: fm_few_rows(3, to, from, W[i], b[i], K, N); break;
+        default: fm_few_rows(4, to, from, W[i], b[i], K, N); break;
+        }
+        if (activations[i] != FM_ACT_softmax) {
+            fm_activate(activations[i], to, n_rows * N);
+            if (i + 1 < n_layers)
+                fm_to_operands(to, n_rows * N);
+            from = to;
+            continue;
+        }
+        for (int64_t r = 0; r < n_rows; r++) /* a row is one column of Z^T with ld 1 */
+            fm_softmax(to + r * N, 1, N, 0, 1);
+    }
+}
+
+#endif
