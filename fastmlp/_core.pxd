@@ -28,9 +28,11 @@ cdef extern from "fastmlp.h" nogil:
     const char *fm_solver_name(int i, int *n_slots)
     const char *fm_isa_name(int i, int *available)
     const char *fm_bfloat16_isa_name(int i, int *available)
+    fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype)
     const char *fm_build_info()
     int fm_get_num_threads()
     void fm_set_num_threads(int n)
+    void fm_limit_num_threads(int n)
 
     ctypedef struct fm_matrix:
         fm_dtype dtype

@@ -1,7 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The engine as Python sees it: arrays in, one call without the GIL, status to exception.
 
-No arithmetic happens here. See ``src_c/fastmlp.h`` for what the functions compute.
+No arithmetic happens here. See ``src_c/fastmlp.h`` for what the functions compute. The environment
+is read here, under the GIL, and only while the module is imported: in C, without the GIL, a thread
+may read it while another moves it by writing to ``os.environ``.
 """
 
 from cpython.buffer cimport (
@@ -16,6 +18,7 @@ from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
 
 import os
+import re
 
 import numpy as np
 
@@ -85,6 +88,15 @@ def set_num_threads(int n):
     fm_set_num_threads(n)
 
 
+def _omp_num_threads():
+    """First number of OMP_NUM_THREADS, 0 if it is none; joblib's processes have their share there."""
+    found = re.match(r"\s*(\d{1,9})\s*(,|$)", os.environ.get("OMP_NUM_THREADS", ""), re.ASCII)
+    return int(found[1]) if found else 0
+
+
+fm_limit_num_threads(_omp_num_threads())
+
+
 cdef int _raise(fm_status status, isa=None, bint bfloat16=False) except -1:
     text = fm_status_text(status).decode()
     if status == FM_NO_MEMORY or status == FM_TOO_LARGE:
@@ -92,12 +104,35 @@ cdef int _raise(fm_status status, isa=None, bint bfloat16=False) except -1:
     if status == FM_ZERO_WEIGHT:
         raise ZeroDivisionError(text)
     if status == FM_UNKNOWN_ISA or status == FM_NO_ISA:
-        asked = isa if isa is not None else os.environ.get("FASTMLP_ISA")
+        asked = isa if isa is not None else os.fsdecode(_default_isa)
         raise ValueError(
             f"{text}: {asked!r} (argument isa or environment variable FASTMLP_ISA); "
             f"this machine runs {', '.join(bfloat16_isas() if bfloat16 else ISAS)}"
         )
     raise ValueError(text)
+
+
+cdef bytes _default_isa = os.fsencode(os.environ.get("FASTMLP_ISA", "")) or None
+
+
+cdef const char *_isa_chars(bytes isa) noexcept:
+    """What the engine takes as `isa`; valid as long as the argument is."""
+    if isa is None:
+        isa = _default_isa
+    return NULL if isa is None else <const char *>isa
+
+
+def default_isa(bint bfloat16=False):
+    """Name of the kernel set in use where none is asked for: FASTMLP_ISA's, else the best."""
+    cdef const char *name
+    status = fm_find_isa(&name, _isa_chars(None), FM_BFLOAT16 if bfloat16 else FM_FLOAT32)
+    if status != FM_OK:
+        _raise(status)
+    return name.decode()
+
+
+if _default_isa is not None:
+    default_isa()  # refuses an unknown one now
 
 
 # ------------------------------------------------------------------ buffers
@@ -349,8 +384,7 @@ cdef class Net:
         0 for dense X. For CSR X at least 1 and no less than the non-zeros of any
         mini-batch (or of any ``MAX_BLOCK`` rows of a larger one).
     isa : str or None
-        A name of ``ISAS`` (with `bfloat16` of ``bfloat16_isas()``); None takes environment
-        variable FASTMLP_ISA or the best.
+        A name of ``ISAS`` (with `bfloat16` of ``bfloat16_isas()``); None takes `default_isa`.
 
     Raises
     ------
@@ -408,7 +442,7 @@ cdef class Net:
         config.epsilon = epsilon
         config.max_rows = max_rows
         config.max_nnz = max_nnz
-        config.isa = NULL if isa_name is None else <const char *>isa_name
+        config.isa = _isa_chars(isa_name)
         status = fm_net_create(&self.net, &config)
         if status != FM_OK:
             _raise(status, isa, bfloat16)
@@ -683,7 +717,7 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     cdef Py_buffer *out_view
     cdef void *out_data
     cdef bytes isa_name = None if isa is None else str(isa).encode()
-    cdef const char *isa_chars = NULL if isa_name is None else <const char *>isa_name
+    cdef const char *isa_chars = _isa_chars(isa_name)
     if n < 1 or len(activations) != n:
         raise ValueError("expected one activation per layer of coefs, and at least one layer")
     dtype = coefs[0].dtype

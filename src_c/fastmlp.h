@@ -15,6 +15,8 @@
  *     fm_predict, by any number of threads at once.
  *   - Results do not depend on n_threads. They are bit-identical on every
  *     ISA that has a fused multiply-add (all but "generic").
+ *   - The engine never reads the environment, which another thread may be
+ *     changing: the caller passes on the variables that it honours.
  */
 #ifndef FASTMLP_H
 #define FASTMLP_H
@@ -63,6 +65,11 @@ FM_API const char *fm_isa_name(int i, int *available);
  * bfloat16 instructions must also pass a check, made once when first asked for. */
 FM_API const char *fm_bfloat16_isa_name(int i, int *available);
 
+/* The kernel set that fm_config.isa stands for in a network of dtype: itself, but
+ * a set for bfloat16 only leaves other networks to the next best. *name is NULL on
+ * failure. */
+FM_API fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype);
+
 /* -------------------------------------------------------------------- data
  * X: dense with any strides (in bytes, may be negative), or CSR. The element
  * type may differ from T; it is converted as rows are gathered. */
@@ -105,7 +112,7 @@ typedef struct {
     int64_t max_rows;           /* rows of the largest mini-batch */
     int64_t max_nnz;            /* 0: X is dense; else X is CSR, and no mini-batch (of a larger
                                    one, no FM_MAX_BLOCK of its rows) has more non-zeros */
-    const char *isa;            /* NULL: FASTMLP_ISA if set, else the best */
+    const char *isa;            /* NULL: the best */
 } fm_config;
 
 typedef struct fm_net fm_net;
@@ -148,10 +155,14 @@ FM_API fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n
                             int n_threads);
 
 /* ----------------------------------------------------------------- threads
- * The number that n_threads = 0 stands for: the CPUs this process may use
- * (affinity, cgroup quota, OMP_NUM_THREADS), or what was last set. */
+ * The number that n_threads = 0 stands for: initially the CPUs this process may
+ * use (affinity, cgroup quota, the limit below), or what was last set. */
 FM_API int fm_get_num_threads(void);
 FM_API void fm_set_num_threads(int n); /* below one: back to the initial value */
+
+/* Back to the initial value, which is from now on at most n; below one: no limit.
+ * For OMP_NUM_THREADS. */
+FM_API void fm_limit_num_threads(int n);
 
 /* Compiler and flags of the build, for show_config(). */
 FM_API const char *fm_build_info(void);

@@ -257,6 +257,10 @@ def bfloat16_isas():
     return ISAS
 
 
+def default_isa(bfloat16=False):
+    return ISAS[0]
+
+
 _n_threads = 1
 
 

@@ -373,12 +373,60 @@ def test_isa_from_the_environment():
         assert done.stdout.split() == [isa]
 
 
+def test_no_isa_in_the_environment():
+    done = run_python(USE, FASTMLP_ISA="")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [_core.ISAS[0]]
+
+
+REFUSED = """
+import os
+try:
+    import fastmlp
+except ValueError as error:
+    print(error)
+os.environ["FASTMLP_ISA"] = "generic"
+import fastmlp
+assert fastmlp._core.default_isa() == fastmlp._core.default_isa(bfloat16=True) == "generic"
+os.environ["FASTMLP_ISA"] = "nope"
+assert fastmlp._core.default_isa() == "generic"
+"""
+
+
 @pytest.mark.parametrize("isa", ["nope", *(isa for isa in _core.ALL_ISAS if isa not in _core.ISAS)])
-def test_bad_isa_from_the_environment(isa):
-    done = run_python(USE, FASTMLP_ISA=isa)
-    assert done.returncode == 1, done.stderr
-    assert "Error" in done.stderr
-    assert "isa" in done.stderr.lower().splitlines()[-1]
+def test_bad_isa_in_the_environment_is_refused_at_import(isa):
+    done = run_python(REFUSED, FASTMLP_ISA=isa)
+    assert done.returncode == 0, done.stderr
+    assert f"{isa!r} (argument isa or environment variable FASTMLP_ISA)" in done.stdout
+
+
+WRITE_THE_ENVIRONMENT = """
+import os, threading, time
+import numpy as np
+from fastmlp import _core
+X, W, b = np.ones((1, 3)), [np.ones((3, 2))], [np.ones(2)]
+end = time.monotonic() + 10
+def predict():
+    while time.monotonic() < end:
+        _core.predict(X, W, b, ["identity"])
+def write():
+    while time.monotonic() < end:
+        for i in range(20000):
+            os.environ[f"FASTMLP_TEST_{i}"] = "x"
+        for i in range(20000):
+            del os.environ[f"FASTMLP_TEST_{i}"]
+threads = [threading.Thread(target=f) for f in (predict, predict, write)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.slow
+def test_predictions_while_the_environment_changes():
+    done = run_python(WRITE_THE_ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,7 @@ changes nothing.
 
 import copy
 import inspect
-import os
 import re
-import subprocess
-import sys
 import warnings
 from itertools import product
 
@@ -921,27 +918,6 @@ def test_divergence(solver):
 
 
 # ---------------------------------------------------------------------------------- environment
-
-
-@pytest.mark.skipif("reference" in _core.ISAS, reason="a matter of the engine")
-def test_unknown_isa_in_the_environment():
-    code = (
-        "from fastmlp import MLPRegressor\n"
-        "for solver in ('adam', 'lbfgs'):\n"
-        "    try:\n"
-        "        MLPRegressor(solver=solver).fit([[0.0], [1.0]], [0.0, 1.0])\n"
-        "    except ValueError as error:\n"
-        "        assert 'FASTMLP_ISA' in str(error) and 'abacus' in str(error), error\n"
-        "        print('refused')\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"FASTMLP_ISA": "abacus"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.stdout.split() == ["refused", "refused"], run.stderr
 
 
 def test_show_config(capsys):

@@ -187,6 +187,13 @@ def test_only_threads_starts_threads(symbols):
     assert users <= {"host/threads.c", "host/dispatch.c"}
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_engine_never_reads_the_environment(name, symbols):
+    """Python threads write it meanwhile, and C libraries move it then."""
+    _, wanted = symbols[name]
+    assert not wanted & {"getenv", "secure_getenv", "environ", "__environ"}
+
+
 def test_extension_exports_the_header_and_nothing_else():
     header = (ENGINE / "fastmlp.h").read_text()
     api = set(re.findall(r"^FM_API [^;(]*?\b(fm_\w+)\(", header, re.M))

@@ -4,8 +4,7 @@
  *   - the CPUs online, and in the affinity mask (Linux),
  *   - the CPU quota of the process's control group and of every group above it,
  *     rounded up (Linux, versions 1 and 2, at the usual mount points),
- *   - OMP_NUM_THREADS, the first number if it is a list. joblib sets it in its
- *     worker processes to each one's share of the machine.
+ *   - the caller's limit.
  * It is found at first use and kept until fm_set_num_threads(0) forgets it.
  */
 #ifndef _GNU_SOURCE
@@ -14,7 +13,6 @@
 #include "fastmlp.h"
 #include "host/threads.h"
 
-#include <errno.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -135,21 +133,8 @@ static int quota_cpus(const char *root)
 }
 #endif
 
-/* The first number of a comma-separated list; 0 if it is no positive number. */
-static int first_number(const char *list)
-{
-    if (!list)
-        return 0;
-    char *end;
-    errno = 0;
-    long n = strtol(list, &end, 10);
-    if (end == list || errno || n < 1)
-        return 0;
-    end += strspn(end, " \t");
-    if (*end != '\0' && *end != ',')
-        return 0;
-    return n < FM_MAX_THREADS ? (int)n : FM_MAX_THREADS;
-}
+static atomic_int n_threads; /* 0: not looked up yet */
+static atomic_int limit; /* of what is looked up; 0: none */
 
 static int usable_threads(void)
 {
@@ -159,7 +144,7 @@ static int usable_threads(void)
         quota_cpus(""),
 #endif
         (int)sysconf(_SC_NPROCESSORS_ONLN),
-        first_number(getenv("OMP_NUM_THREADS")),
+        atomic_load(&limit),
         FM_MAX_THREADS,
     };
     int least = FM_MAX_THREADS;
@@ -168,8 +153,6 @@ static int usable_threads(void)
             least = limits[i];
     return least;
 }
-
-static atomic_int n_threads; /* 0: not looked up yet */
 
 int fm_get_num_threads(void)
 {
@@ -185,4 +168,10 @@ int fm_get_num_threads(void)
 void fm_set_num_threads(int n)
 {
     atomic_store(&n_threads, n < 1 ? 0 : n < FM_MAX_THREADS ? n : FM_MAX_THREADS);
+}
+
+void fm_limit_num_threads(int n)
+{
+    atomic_store(&limit, n);
+    fm_set_num_threads(0);
 }

@@ -1,6 +1,5 @@
 /* dispatch.c - which kernel sets there are and which this machine runs. */
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/kernels.h"
@@ -138,10 +137,6 @@ const char *fm_bfloat16_isa_name(int i, int *available)
 
 const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status)
 {
-    if (!isa)
-        isa = getenv("FASTMLP_ISA");
-    if (isa && !*isa)
-        isa = NULL;
     *status = isa ? FM_UNKNOWN_ISA : FM_NO_ISA;
     for (int i = 0; i < N_ISAS; i++) {
         if (isa ? strcmp(isa, isas[i].name) != 0 : !isas[i].sets[dtype])
@@ -157,4 +152,12 @@ const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *
         isa = NULL; /* named for its bfloat16: floats take the next best */
     }
     return NULL;
+}
+
+fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype)
+{
+    fm_status status;
+    const fm_kernels *found = fm_select_kernels(isa, dtype, &status);
+    *name = found ? found->isa : NULL;
+    return status;
 }

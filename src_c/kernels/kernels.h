@@ -140,7 +140,7 @@ typedef struct fm_kernels {
 
 enum { FM_FEW = 4 };
 
-/* host/dispatch.c: NULL with a reason in *status. isa NULL: FASTMLP_ISA, else best. */
+/* host/dispatch.c: NULL with a reason in *status. isa NULL: the best. */
 const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status);
 
 /* host/packed_check.c: whether two sets agree on a small network; 0 also without memory. */

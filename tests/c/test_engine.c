@@ -861,11 +861,15 @@ static void bad_networks(void)
     EXPECT(FM_OK, c.max_rows = INT64_MAX); /* passes through in blocks */
 
     int available;
-    for (int i = 0; fm_isa_name(i, &available); i++)
-        EXPECT(available ? FM_OK : FM_NO_ISA, c.isa = fm_isa_name(i, NULL));
-    setenv("FASTMLP_ISA", "sse9", 1);
-    CHECK(create(&good) == FM_UNKNOWN_ISA);
-    setenv("FASTMLP_ISA", "", 1);
+    const char *found;
+    for (int i = 0; fm_isa_name(i, &available); i++) {
+        const char *isa = fm_isa_name(i, NULL);
+        EXPECT(available ? FM_OK : FM_NO_ISA, c.isa = isa);
+        CHECK(fm_find_isa(&found, isa, FM_FLOAT64) == (available ? FM_OK : FM_NO_ISA));
+        CHECK(available ? !strcmp(found, isa) : !found);
+    }
+    CHECK(fm_find_isa(&found, "sse9", FM_FLOAT32) == FM_UNKNOWN_ISA && !found);
+    setenv("FASTMLP_ISA", "sse9", 1); /* the caller's to read */
     CHECK(create(&good) == FM_OK);
     unsetenv("FASTMLP_ISA");
     fm_net_free(NULL);

@@ -315,38 +315,27 @@ static void idle_pool_sleeps(void)
 
 /* -------------------------------------------------------------------- cpus */
 
-static int threads_with(const char *omp)
+static int threads_within(int limit)
 {
-    if (omp)
-        setenv("OMP_NUM_THREADS", omp, 1);
-    else
-        unsetenv("OMP_NUM_THREADS");
-    fm_set_num_threads(0);
+    fm_limit_num_threads(limit);
     return fm_get_num_threads();
 }
 
-static void openmp_variable(void)
+static void numbers_of_threads(void)
 {
-    int all = threads_with(NULL);
+    const int all = threads_within(0);
     CHECK(all >= 1 && all <= FM_MAX_THREADS);
-    CHECK(threads_with("1") == 1);
-    CHECK(threads_with(" 1 ,4") == 1);
-    CHECK(threads_with("1,") == 1);
-    CHECK(threads_with("1000000") == all);
-    const char *invalid[] = {"", "0", "-1", "x", "1x", "1 x", ",1", "99999999999999999999"};
-    for (size_t i = 0; i < sizeof(invalid) / sizeof(*invalid); i++)
-        CHECK(threads_with(invalid[i]) == all);
+    CHECK(threads_within(1) == 1);
+    CHECK(threads_within(1000000) == all && threads_within(-1) == all);
 
-    CHECK(threads_with("1") == 1);
-    setenv("OMP_NUM_THREADS", "2", 1);
-    CHECK(fm_get_num_threads() == 1); /* kept */
+    CHECK(threads_within(1) == 1);
     fm_set_num_threads(7);
     CHECK(fm_get_num_threads() == 7);
     fm_set_num_threads(1000000);
     CHECK(fm_get_num_threads() == FM_MAX_THREADS);
     fm_set_num_threads(-3);
-    CHECK(threads_with(NULL) == all);
-    CHECK(first_number("12, 3") == 12 && first_number("300") == FM_MAX_THREADS);
+    CHECK(fm_get_num_threads() == 1); /* the limit is kept */
+    CHECK(threads_within(0) == all);
 }
 
 #ifdef __linux__
@@ -360,7 +349,7 @@ static void affinity(void)
             CPU_SET(cpu, &one);
     CHECK(affinity_cpus() == CPU_COUNT(&all));
     CHECK(!sched_setaffinity(0, sizeof(one), &one));
-    CHECK(affinity_cpus() == 1 && threads_with(NULL) == 1);
+    CHECK(affinity_cpus() == 1 && threads_within(0) == 1);
     CHECK(!sched_setaffinity(0, sizeof(all), &all));
     fm_set_num_threads(0);
 }
@@ -451,7 +440,7 @@ int main(void)
     RUN(failures_make_the_team_smaller);
     RUN(workers_block_signals);
     RUN(idle_pool_sleeps);
-    RUN(openmp_variable);
+    RUN(numbers_of_threads);
 #ifdef __linux__
     RUN(affinity);
     RUN(control_groups);
