@@ -440,6 +440,7 @@ def test_pool_in_c(tmp_path):
     cc = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     source = TESTS / "c" / "test_threads.c"
     flags = ["-O2", "-std=gnu11", "-pthread", "-Wall", "-Wextra", "-Werror"]
+    flags.append(f"-I{TESTS.parent / 'src_c'}")
     subprocess.run([*cc, *flags, source, "-o", tmp_path / "test_threads"], check=True)
     result = subprocess.run(
         [tmp_path / "test_threads"], capture_output=True, text=True, timeout=300
