@@ -375,6 +375,15 @@ OPTIMIZERS = {optimizer.solver: optimizer for optimizer in (SGD, Adam)}
 # ---------------------------------------------------------------------------------------- solvers
 
 
+def near_one(sample_weight: NDArray) -> NDArray:
+    """Return sample weights of any size with the same ratios whose sums are no extreme numbers.
+
+    The factor is a power of two. Ordinary weights are returned as they are.
+    """
+    exponent = math.frexp(np.abs(sample_weight).max(initial=0.0))[1]
+    return sample_weight if abs(exponent) <= 32 else np.ldexp(sample_weight, -exponent)
+
+
 class Problem(NamedTuple):
     """What is to be fitted."""
 
@@ -472,7 +481,7 @@ class Stochastic:
             )
         self.X_val = X[held_out]
         self.score = targets.scorer(
-            held_out, None if sample_weight is None else sample_weight[held_out]
+            held_out, None if sample_weight is None else near_one(sample_weight[held_out])
         )
 
     def _batch_size(self) -> int:
@@ -669,13 +678,17 @@ class _Objective:
         if sample_weight is not None:
             sample_weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
         step = max(LBFGS_ROWS, int(LBFGS_FLOPS / problem.flops_per_row()))
+        shares = None if sample_weight is None else near_one(sample_weight)
+        # A piece of hardly any weight would have to be scaled up for its mean, and down again.
+        negligible = 0.0 if shares is None else 2.0**-64 * np.abs(shares).sum()
         bounds, weights = [0], []
         for stop in [*range(step, n_samples, step), n_samples]:
             rows = slice(bounds[-1], stop)
-            weight = stop - rows.start if sample_weight is None else sample_weight[rows].sum()
-            if weight == 0 and stop < n_samples:
+            weight = stop - rows.start if shares is None else shares[rows].sum()
+            is_weighty = abs(weight) > negligible
+            if not is_weighty and stop < n_samples:
                 continue  # without weight there is no mean: drawn into the next piece
-            if weight == 0 and weights:
+            if not is_weighty and weights:
                 bounds.pop()  # or, at the end, into the one before
                 weight = weights.pop()
             bounds.append(stop)

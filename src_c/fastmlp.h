@@ -133,7 +133,8 @@ FM_API fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void 
  * batch_size rows (the last one may be shorter); every row index must lie in
  * [0, X->n_rows). sample_weight: (X->n_rows,) or NULL. *loss_sum receives the
  * sum over mini-batches of (mean loss + L2 term) * rows. *step is the number
- * of updates made before (adam's t) and is advanced.
+ * of updates made before (adam's t) and is advanced. Of the weights of a mini-batch
+ * and alpha only the ratios count: all may be as large or as small as double permits.
  * FM_ZERO_WEIGHT: the batches before have been applied. */
 FM_API fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_matrix *X,
                               const fm_targets *y, const double *sample_weight,

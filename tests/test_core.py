@@ -264,6 +264,51 @@ def test_negative_weights(dtype, isa):
     problems.assert_matches(actual, problems.train(reference, p, "sgd"), p, factor=4)
 
 
+# ------------------------------------------------------------------------------- extreme weights
+
+
+def scaled(p, exponent):
+    """The same problem, for only ratios of weights count. Exact unless subnormal numbers arise."""
+    return p.but(sample_weight=np.ldexp(p.sample_weight, exponent), alpha=p.alpha * 2.0**exponent)
+
+
+def everything(p, isa, **options):
+    """Two mini-batches, the first one of several blocks of rows, on two threads; loss, gradient."""
+    how = {"isa": isa, "n_threads": 2, **options}
+    yield problems.loss_grad(_core, p, **how)
+    for solver in _core.SOLVERS:
+        yield problems.train(_core, p, solver, batch_size=p.n - 100, epochs=2, **how)
+
+
+@pytest.mark.parametrize("density", [None, 0.3], ids=["dense", "csr"])
+@pytest.mark.parametrize("precision", ["f32", "f64", "bf16"])
+def test_only_ratios_of_weights_count(precision, density, isa):
+    dtype = np.dtype(np.float64 if precision == "f64" else np.float32)
+    p = problems.make([30, 70, 3], _core.MAX_BLOCK + 300, dtype, weighted=True, density=density)
+    how = {"isa": isa, "bfloat16": precision == "bf16"}
+    ordinary = list(everything(p, **how))
+    for exponent in (-960, -130, -40, 3, 40, 130, 1020):
+        for actual, desired in zip(everything(scaled(p, exponent), **how), ordinary, strict=True):
+            assert_same_bits(actual, desired)
+
+
+@pytest.mark.parametrize("weight", [1e308, 1e36, 1e-41, 1e-308, 1e-320])
+def test_extreme_weights(weight, dtype, isa):
+    """Their sum overflows, or is lost when subnormal numbers are flushed to zero."""
+    p = problems.make([6, 17, 3], 300, dtype, alpha=1.0)
+    q = p.but(sample_weight=np.full(p.n, weight), alpha=weight)
+    for actual, desired in zip(everything(q, isa), everything(p, isa), strict=True):
+        problems.assert_matches(actual, desired, p)
+
+
+def test_each_mini_batch_has_a_scale_of_its_own(dtype, isa):
+    p = problems.make([6, 17, 3], 300, dtype, alpha=0.0)
+    ordinary = problems.train(_core, p, "adam", batch_size=100, isa=isa)
+    p.sample_weight = np.repeat([1e300, 1e-300, 1.0], 100)
+    actual = problems.train(_core, p, "adam", batch_size=100, isa=isa)
+    problems.assert_matches(actual, ordinary, p)
+
+
 def test_no_rows_have_no_loss(dtype, isa):
     p = problems.make([6, 5, 3], 10, dtype)
     with pytest.raises((ZeroDivisionError, ValueError)):

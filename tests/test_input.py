@@ -19,7 +19,7 @@ import sklearn.neural_network as original
 from sklearn.exceptions import NotFittedError
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, _core
+from fastmlp import MLPClassifier, MLPRegressor, _core, _fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -360,6 +360,53 @@ def test_sample_weights(name, weights):
         {"solver": "lbfgs"},
     ):
         check_same(lambda m, p=params: make(m, name, **p).fit(X, y2, sample_weight=w).predict(X))
+
+
+@pytest.mark.parametrize("weight", [1e308, 1e36, 1e-41, 1e-308, 1e-320])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"early_stopping": True, "validation_fraction": 0.2},
+        {"solver": "sgd", "precision": "bfloat16"},
+        {"solver": "lbfgs"},
+    ],
+    ids=["adam", "sgd", "lbfgs"],
+)
+def test_equal_weights_are_no_weights(name, params, dtype, weight, monkeypatch):
+    """However large or small, in the fit, its losses and its scores."""
+    monkeypatch.setattr(_fit, "LBFGS_ROWS", 8)
+    monkeypatch.setattr(_fit, "LBFGS_FLOPS", 1.0)  # a piece for every 8 rows
+    results = []
+    for w in (None, np.full(30, weight)):
+        estimator = make(fastmlp, name, alpha=0.0, batch_size=7, **params)
+        target = z if name == "MLPRegressor" else y2
+        data = sp.csr_array(X.astype(dtype)) if weight == 1e36 else X.astype(dtype)
+        estimator.fit(data, target, sample_weight=w)
+        results.append([estimator.loss_, estimator.predict(X).astype(float)])
+        if params.get("early_stopping"):
+            results[-1] += [estimator.loss_curve_, estimator.validation_scores_]
+            continue
+        if name == "MLPRegressor" or params["solver"] != "lbfgs":
+            estimator.partial_fit(data, target, sample_weight=w)
+            results[-1] += [estimator.predict(X).astype(float)]
+    for actual, desired in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, desired, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [1e-300, 1e-30, 0.0])
+def test_pieces_for_lbfgs_of_hardly_any_weight(ratio, monkeypatch):
+    monkeypatch.setattr(_fit, "LBFGS_ROWS", 8)
+    weights = np.ones(30)
+    weights[:8] = weights[24:] = ratio
+    results = []
+    for flops in (1.0, 1e9):  # a piece for every 8 rows, or one for all
+        monkeypatch.setattr(_fit, "LBFGS_FLOPS", flops)
+        estimator = make(fastmlp, "MLPRegressor", solver="lbfgs")
+        estimator.fit(X.astype(np.float32), z, sample_weight=weights)
+        results.append(estimator.predict(X))
+    np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-4)
 
 
 def _calls():

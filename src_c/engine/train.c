@@ -5,6 +5,8 @@
  */
 #include "engine/net.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +30,7 @@ struct fm_net {
     fm_step step;            /* the solver's constants */
     void *input;             /* gathered rows of dense X */
     double *row_loss;        /* (block_rows,) */
+    double *row_weights;     /* (block_rows,) */
     fm_buckets buckets;
     int64_t n_units;         /* weight units of all layers, one after the other */
     int64_t *unit_cost;      /* (n_units + 1,) running sum */
@@ -149,6 +152,7 @@ static void lay_out(fm_net *net, arena *a)
     void *input =
         net->max_nnz ? NULL : take(a, k->input_bytes(net->block_rows, net->layers[0].fan_in));
     double *row_loss = take(a, array_bytes(net->block_rows, sizeof(double)));
+    double *row_weights = take(a, array_bytes(net->block_rows, sizeof(double)));
     int64_t *unit_cost = take(a, array_bytes(net->n_units + 1, sizeof(int64_t)));
     fm_buckets b = {0};
     if (net->max_nnz) {
@@ -162,6 +166,7 @@ static void lay_out(fm_net *net, arena *a)
         return;
     net->input = input;
     net->row_loss = row_loss;
+    net->row_weights = row_weights;
     net->unit_cost = unit_cost;
     net->buckets = b;
     for (int i = 0; i < net->n_layers; i++)
@@ -304,36 +309,83 @@ typedef struct {
     fm_status status;        /* by member 0 */
 } fm_run;
 
-/* Sum over the batch in four chains; every member gets the same bits. */
-static double sum_of_weights(const fm_batch *batch)
+/* Only the ratios of sample weights matter, to each other and to alpha. Those that T
+ * cannot carry, or whose sum double cannot, are brought near 1 by a power of two, the
+ * same for a whole mini-batch; ordinary ones are left alone. The exponent is bounded so
+ * that the power itself is a normal number. */
+static double weight_scale(const fm_batch *batch)
 {
-    if (!batch->weights)
-        return (double)batch->n_rows;
+    enum { ORDINARY = 32, LARGEST = 1022 };
+    double largest = 0;
+    int exponent;
+    for (int64_t i = 0; i < batch->n_rows; i++) {
+        const double weight = fabs(batch->weights[fm_batch_row(batch, i)]);
+        largest = weight > largest ? weight : largest;
+    }
+    if (largest == 0 || largest > DBL_MAX)
+        return 1;
+    frexp(largest, &exponent);
+    if (abs(exponent) <= ORDINARY)
+        return 1;
+    exponent = exponent > LARGEST ? LARGEST : exponent < -LARGEST ? -LARGEST : exponent;
+    return ldexp(1, -exponent);
+}
+
+/* Sum over the batch in four chains; every member gets the same bits. */
+static double sum_of_weights(const fm_batch *batch, double scale)
+{
     double sum[4] = {0};
     for (int64_t i = 0; i < batch->n_rows; i++)
-        sum[i % 4] += batch->weights[fm_batch_row(batch, i)];
+        sum[i % 4] += batch->weights[fm_batch_row(batch, i)] * scale;
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* The scale of a mini-batch's weights, and by it their sum and alpha. */
+typedef struct {
+    double scale, sum, alpha;
+} fm_weighing;
+
+/* Subnormal weights count in full. */
+static fm_weighing weigh(const fm_net *net, const fm_batch *batch)
+{
+    if (!batch->weights)
+        return (fm_weighing){1, (double)batch->n_rows, net->step.alpha};
+    const fm_fpu_state fpu = fm_fpu_gradual();
+    const double scale = weight_scale(batch);
+    const fm_weighing w = {scale, sum_of_weights(batch, scale), net->step.alpha * scale};
+    fm_fpu_restore(fpu);
+    return w;
+}
+
+static void scale_weights(fm_net *net, const fm_batch *batch, double scale, int64_t r0, int64_t r1)
+{
+    if (!batch->weights)
+        return;
+    const fm_fpu_state fpu = fm_fpu_gradual();
+    for (int64_t r = r0; r < r1; r++)
+        net->row_weights[r] = batch->weights[fm_batch_row(batch, r)] * scale;
+    fm_fpu_restore(fpu);
 }
 
 static double sum_of_losses(const fm_net *net, const fm_batch *batch)
 {
     double sum[4] = {0};
-    if (batch->weights)
+    if (batch->row_weights)
         for (int64_t i = 0; i < batch->n_rows; i++)
-            sum[i % 4] += net->row_loss[i] * batch->weights[fm_batch_row(batch, i)];
+            sum[i % 4] += net->row_loss[i] * batch->row_weights[i];
     else
         for (int64_t i = 0; i < batch->n_rows; i++)
             sum[i % 4] += net->row_loss[i];
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
-static double l2_term(const fm_net *net)
+static double l2_term(const fm_net *net, double alpha)
 {
     double sum = 0;
-    if (net->step.alpha != 0)
+    if (alpha != 0)
         for (int l = 0; l < net->n_layers; l++)
             sum += net->kernels->sum_squares(&net->layers[l]);
-    return 0.5 * net->step.alpha * sum;
+    return 0.5 * alpha * sum;
 }
 
 /* Forward, loss and backward of rows r0..r1. */
@@ -403,17 +455,18 @@ static void pass_units(fm_net *net, const fm_batch *batch, const fm_gradient_use
 static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int rank, int size)
 {
     fm_net *net = run->net;
-    const double sum = sum_of_weights(batch);
-    if (sum == 0) {
+    const fm_weighing w = weigh(net, batch);
+    if (w.sum == 0) {
         if (rank == 0)
             run->status = FM_ZERO_WEIGHT;
         return 0;
     }
     fm_step step = net->step;
-    step.inv_sum = 1 / sum;
+    step.alpha = w.alpha;
+    step.inv_sum = 1 / w.sum;
     if (run->update)
         step.lr = fm_step_rate(&step, run->learning_rate, run->step + 1);
-    double loss = rank == 0 ? l2_term(net) : 0; /* before the update changes W */
+    double loss = rank == 0 ? l2_term(net, w.alpha) : 0; /* before the update changes W */
 
     for (int64_t first = 0; first < batch->n_rows; first += net->block_rows) {
         fm_batch block = *batch;
@@ -429,8 +482,11 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
                 net->kernels->fill_buckets(&net->buckets, &block);
             block.buckets = &net->buckets;
         }
-        pass_rows(net, &block, first_row(net, block.n_rows, rank, size),
-                  first_row(net, block.n_rows, rank + 1, size));
+        const int64_t r0 = first_row(net, block.n_rows, rank, size);
+        const int64_t r1 = first_row(net, block.n_rows, rank + 1, size);
+        scale_weights(net, &block, w.scale, r0, r1);
+        block.row_weights = block.weights ? net->row_weights : NULL;
+        pass_rows(net, &block, r0, r1);
         fm_barrier(team);
         if (rank == 0)
             loss += sum_of_losses(net, &block);
@@ -441,7 +497,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
         fm_barrier(team);
     }
     if (rank == 0) {
-        run->loss_sum += loss / sum * (double)batch->n_rows;
+        run->loss_sum += loss / w.sum * (double)batch->n_rows;
         run->status = FM_OK;
     }
     return 1;
@@ -539,9 +595,9 @@ fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *con
     if (status != FM_OK)
         return status;
     *loss = run.loss_sum / (double)X->n_rows;
-    const double sum = sum_of_weights(&run.data);
+    const fm_weighing w = weigh(net, &run.data);
     for (int l = 0; l < net->n_layers; l++) {
-        net->kernels->scale_gradient(&net->layers[l], net->step.alpha, 1 / sum);
+        net->kernels->scale_gradient(&net->layers[l], w.alpha, 1 / w.sum);
         net->kernels->store(&net->layers[l], FM_GRADIENT, dW[l], db[l]);
     }
     return FM_OK;

@@ -70,6 +70,7 @@ typedef struct {
     const fm_matrix *X;
     const fm_targets *y;
     const double *weights;   /* by number of data set row, or NULL */
+    const double *row_weights; /* (n_rows,), scaled to what T can hold; or NULL */
     const int64_t *rows;
     int64_t first_row, n_rows;
     const fm_buckets *buckets; /* CSR only */

@@ -122,7 +122,7 @@ FM_INLINE fm_row_targets fm_gather_targets(const fm_batch *batch, int64_t n, int
             label[i] = (T)batch->y->labels[row];
         else
             t.values[i] = (const T *)batch->y->values + row * n;
-        weight[i] = batch->weights ? (T)batch->weights[row] : 1;
+        weight[i] = batch->row_weights ? (T)batch->row_weights[r + (i < c ? i : 0)] : 1;
     }
     t.label = v_load(label);
     t.weight = v_load(weight);
