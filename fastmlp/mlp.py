@@ -465,7 +465,8 @@ class MLPClassifier(ClassifierMixin, _BaseMLP):
         Decay of adam's average of squared gradients, at least 0 and below 1.
 
     epsilon : float, default=1e-8
-        Added to the denominator of adam's step.
+        Added to the denominator of adam's step, as no less than the smallest normal number of the
+        arithmetic (1.2e-38 in float32).
 
     n_iter_no_change : int or inf, default=10
         Epochs in a row without progress that are tolerated. Not used by 'lbfgs'.
@@ -888,7 +889,8 @@ class MLPRegressor(RegressorMixin, _BaseMLP):
         Decay of adam's average of squared gradients, at least 0 and below 1.
 
     epsilon : float, default=1e-8
-        Added to the denominator of adam's step.
+        Added to the denominator of adam's step, as no less than the smallest normal number of the
+        arithmetic (1.2e-38 in float32).
 
     n_iter_no_change : int or inf, default=10
         Epochs in a row without progress that are tolerated. Not used by 'lbfgs'.

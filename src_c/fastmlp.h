@@ -108,7 +108,8 @@ typedef struct {
     double alpha;               /* L2 term: loss += alpha/2 |W|^2 / sum of weights */
     double momentum;            /* sgd */
     int nesterov;               /* sgd */
-    double beta_1, beta_2, epsilon; /* adam */
+    double beta_1, beta_2;      /* adam */
+    double epsilon;             /* adam; at least the smallest normal T is used */
     int64_t max_rows;           /* rows of the largest mini-batch */
     int64_t max_nnz;            /* 0: X is dense; else X is CSR, and no mini-batch (of a larger
                                    one, no FM_MAX_BLOCK of its rows) has more non-zeros */

@@ -309,6 +309,16 @@ def test_each_mini_batch_has_a_scale_of_its_own(dtype, isa):
     problems.assert_matches(actual, ordinary, p)
 
 
+def test_epsilon_below_the_normal_numbers(dtype, isa):
+    """Where there is no gradient, 0 / epsilon is 0, although subnormal numbers are flushed."""
+    p = problems.make([6, 17, 3], 40, dtype, alpha=0.0)
+    p.X[:, ::2] = 0
+    tiny = problems.train(_core, p, "adam", isa=isa, epsilon=np.finfo(dtype).smallest_subnormal)
+    normal = problems.train(_core, p, "adam", isa=isa, epsilon=np.finfo(dtype).tiny)
+    assert_same_bits(tiny, normal)
+    problems.assert_matches(tiny, problems.train(reference, p, "adam", epsilon=1e-300), p)
+
+
 def test_no_rows_have_no_loss(dtype, isa):
     p = problems.make([6, 5, 3], 10, dtype)
     with pytest.raises((ZeroDivisionError, ValueError)):

@@ -951,6 +951,17 @@ def test_training_that_fails_halfway(solver):
     np.testing.assert_allclose(*results, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("dtype", "epsilon"), [(np.float32, 1e-40), (np.float64, 1e-310)])
+def test_epsilon_below_the_normal_numbers(dtype, epsilon):
+    data = X.astype(dtype)
+    data[:, 1] = 0
+    results = [
+        make(m, "MLPRegressor", epsilon=epsilon, alpha=0.0).fit(data, z).predict(data)
+        for m in (fastmlp, original)
+    ]
+    np.testing.assert_allclose(*results, rtol=1e-4)
+
+
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 def test_divergence(solver):
     good = MLPRegressor(**SMALL).fit(X, z)

@@ -16,6 +16,7 @@
 #ifndef FM_OPTIMIZERS_H
 #define FM_OPTIMIZERS_H
 
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
 
@@ -90,7 +91,8 @@ static void fm_update(T *w, T *s0, T *s1, const T *g, int64_t n, int decay, cons
         .one_beta_1 = v_set1((T)(1 - step->beta_1)),
         .beta_2 = v_set1((T)step->beta_2),
         .one_beta_2 = v_set1((T)(1 - step->beta_2)),
-        .epsilon = v_set1((T)step->epsilon),
+        /* A smaller one would be flushed to zero: 0 / 0 where there is no gradient. */
+        .epsilon = v_set1((T)fmax(step->epsilon, FM_F64 ? DBL_MIN : FLT_MIN)),
         .nesterov = step->nesterov,
     };
     const V alpha = v_set1(decay ? (T)step->alpha : 0), inv_sum = v_set1((T)step->inv_sum);
