@@ -48,7 +48,9 @@ ENGINE_FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno"]
 SHARED_FLAGS = ["-pthread", "-fvisibility=hidden"]
 LINK_FLAGS = ["-pthread"]
 if DEV:
-    ENGINE_FLAGS += ["-Wall", "-Wextra", "-Werror"]
+    ENGINE_FLAGS += ["-Wall", "-Wextra", "-Werror", "-Wvla"]
+    if not SANITIZE:  # whose frames are larger; see FM_STACK_BYTES
+        ENGINE_FLAGS += ["-Wframe-larger-than=10240"]
 if SANITIZE:
     # -O1: instrumented kernels take minutes to compile at -O3 and find nothing more.
     SHARED_FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]

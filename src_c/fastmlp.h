@@ -11,6 +11,7 @@
  *   - Inputs are never written. Outputs must not overlap inputs.
  *   - A function returns an fm_status; everything but FM_OK leaves outputs
  *     unspecified unless its comment says more.
+ *   - A call needs at most FM_STACK_BYTES of the calling thread's stack.
  *   - A network may be used by one thread at a time; different networks, and
  *     fm_predict, by any number of threads at once.
  *   - Results do not depend on n_threads. They are bit-identical on every
@@ -22,6 +23,8 @@
 #define FASTMLP_H
 
 #include <stdint.h>
+
+enum { FM_STACK_BYTES = 16 * 1024 };
 
 #if defined(__GNUC__)
 #define FM_API __attribute__((visibility("default")))
@@ -118,7 +121,8 @@ typedef struct {
 
 typedef struct fm_net fm_net;
 
-/* Takes all the memory the network will ever need. *out is NULL on failure. */
+/* Takes all the memory the network will ever need, but for the scratch (of some 100 KB
+ * at most) of each thread that comes to work on it. *out is NULL on failure. */
 FM_API fm_status fm_net_create(fm_net **out, const fm_config *config);
 FM_API void fm_net_free(fm_net *net); /* NULL is fine */
 FM_API const char *fm_net_isa(const fm_net *net);
@@ -136,7 +140,8 @@ FM_API fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void 
  * sum over mini-batches of (mean loss + L2 term) * rows. *step is the number
  * of updates made before (adam's t) and is advanced. Of the weights of a mini-batch
  * and alpha only the ratios count: all may be as large or as small as double permits.
- * FM_ZERO_WEIGHT: the batches before have been applied. */
+ * FM_NO_MEMORY: nothing has changed. FM_ZERO_WEIGHT: the batches before have been
+ * applied. */
 FM_API fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_matrix *X,
                               const fm_targets *y, const double *sample_weight,
                               const int64_t *order, int64_t n_order, int64_t batch_size,

@@ -446,3 +446,32 @@ def test_pool_in_c(tmp_path):
         [tmp_path / "test_threads"], capture_output=True, text=True, timeout=300
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+# ----------------------------------------------------------------------------------------- stack
+
+SMALL_STACK = """
+import itertools
+import scipy.sparse as sp
+X, y = make_data()
+X *= np.random.default_rng(1).random(X.shape) < 0.2  # zeros, which make lists
+def work():
+    for dtype, sparse, precision in itertools.product("fd", (False, True), ("auto", "bfloat16")):
+        A = sp.csr_array(X.astype(dtype)) if sparse else X.astype(dtype)
+        for solver in ("adam", "lbfgs"):
+            est = MLPClassifier((150, 120), solver=solver, max_iter=2, precision=precision)
+            est.fit(A, y)
+            sizes = [len(est.predict_proba(A[:n])) for n in (1, 4, 16, 17, 400)]
+    show(sizes)
+warnings.simplefilter("ignore")
+threading.stack_size(64 * 1024)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize("isa", _core.ISAS)
+def test_a_stack_of_64_kilobytes(isa):
+    """Lists and blocks live in memory that is asked for; tests/c measures the engine's stack."""
+    assert run_python(SMALL_STACK, FASTMLP_ISA=isa) == [1, 4, 16, 17, 400]

@@ -25,7 +25,7 @@ typedef struct {
     int n_layers;
     const fm_layer *layers;  /* params set; acts, delta, output per thread */
     char *scratch;           /* (size, scratch_bytes) */
-    size_t scratch_bytes, input_bytes, acts_bytes, delta_bytes;
+    size_t scratch_bytes, input_bytes, acts_bytes, delta_bytes, output_bytes;
     int64_t block_rows;
     int check_finite;
     char *out;
@@ -43,7 +43,8 @@ static void predict_blocks(void *arg, fm_team *team, int rank, int size)
     const int64_t n_outputs = run->layers[last].fan_out, n_rows = run->X->n_rows;
     char *input = run->scratch + (size_t)rank * run->scratch_bytes;
     char *acts[2] = {input + run->input_bytes, input + run->input_bytes + run->acts_bytes};
-    char *delta = acts[1] + run->acts_bytes;
+    char *delta = acts[1] + run->acts_bytes, *output = delta + run->delta_bytes;
+    char *products = output + run->output_bytes;
     for (;;) {
         const int64_t first = atomic_fetch_add(&run->next, run->block_rows);
         if (first >= n_rows || atomic_load(&run->not_finite))
@@ -63,11 +64,11 @@ static void predict_blocks(void *arg, fm_team *team, int rank, int size)
             l.input = i == 0 ? input : acts[(i - 1) % 2];
             l.part[FM_ACTS] = acts[i % 2];
             l.part[FM_DELTA] = delta;
-            l.part[FM_OUTPUT] = delta + run->delta_bytes;
+            l.part[FM_OUTPUT] = output;
             if (i == 0 && run->X->indices)
                 k->forward_csr(&l, &batch, 0, n);
             else
-                k->forward(&l, 0, n);
+                k->forward(&l, products, 0, n);
             if (i == last)
                 k->outputs(&l, run->out + (size_t)(first * n_outputs) * k->item, 0, n);
         }
@@ -102,7 +103,7 @@ static fm_status predict_packed(void *out, const fm_matrix *X, const fm_kernels 
                        .block_rows = block_rows,
                        .check_finite = check_finite,
                        .out = out};
-    size_t params = 0, output_bytes = 0;
+    size_t params = 0;
     double work = 0;
     run.input_bytes = X->indices ? 0 : aligned(k->input_bytes(block_rows, X->n_cols));
     for (int i = 0; i < n_layers; i++) {
@@ -122,12 +123,13 @@ static fm_status predict_packed(void *out, const fm_matrix *X, const fm_kernels 
         run.acts_bytes = acts > run.acts_bytes ? acts : run.acts_bytes;
         if (l->is_output) {
             run.delta_bytes = aligned(k->part_bytes(FM_DELTA, l));
-            output_bytes = aligned(k->part_bytes(FM_OUTPUT, l));
+            run.output_bytes = aligned(k->part_bytes(FM_OUTPUT, l));
         }
         work += (double)units[i] * (double)units[i + 1];
     }
     run.scratch_bytes = sum(sum(run.input_bytes, sum(run.acts_bytes, run.acts_bytes)),
-                            sum(run.delta_bytes, output_bytes));
+                            sum(run.delta_bytes, run.output_bytes));
+    run.scratch_bytes = sum(run.scratch_bytes, fm_scratch_per_member(k, layers, n_layers));
     const int64_t blocks = (X->n_rows + block_rows - 1) / block_rows;
     const int size = fm_team_size(n_threads, work * (double)X->n_rows, blocks);
     size_t total, all_scratch;
@@ -171,15 +173,17 @@ static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernel
     for (int i = 0; i <= n_layers; i++)
         widest = units[i] > widest ? units[i] : widest;
     /* Small networks work on the stack: malloc would be a tenth of their time. */
-    char room[16384] __attribute__((aligned(64)));
+    char room[8192] __attribute__((aligned(64)));
     const size_t row_sets = in_place ? 2 : 3;
+    const size_t rows_at_once = X->n_rows < FM_FEW ? (size_t)X->n_rows : FM_FEW;
     size_t bytes;
-    if (__builtin_mul_overflow((size_t)widest, row_sets * FM_FEW * k->item, &bytes))
+    if (__builtin_mul_overflow((size_t)widest, row_sets * rows_at_once * k->item, &bytes) ||
+        bytes > PTRDIFF_MAX)
         return FM_TOO_LARGE;
     char *scratch = bytes <= sizeof(room) ? room : malloc(bytes);
     if (!scratch)
         return FM_NO_MEMORY;
-    char *rows = scratch + 2 * FM_FEW * (size_t)widest * k->item;
+    char *rows = scratch + 2 * rows_at_once * (size_t)widest * k->item;
     for (int64_t first = 0; first < X->n_rows; first += FM_FEW) {
         const int64_t left = X->n_rows - first, n = left < FM_FEW ? left : FM_FEW;
         const void *x = (const char *)X->data + first * X->row_stride;

@@ -36,6 +36,9 @@ struct fm_net {
     int64_t *unit_cost;      /* (n_units + 1,) running sum */
     double work_per_row;     /* multiply-adds of a training step */
     void *memory;
+    size_t scratch_bytes;    /* of each member of a team */
+    int n_scratch;           /* members that scratch is there for */
+    char *scratch;           /* (n_scratch, scratch_bytes) */
 };
 
 /* ----------------------------------------------------------------- sizes */
@@ -173,6 +176,30 @@ static void lay_out(fm_net *net, arena *a)
         net->layers[i].input = i > 0 ? net->layers[i - 1].part[FM_ACTS] : input;
 }
 
+size_t fm_scratch_per_member(const fm_kernels *kernels, const fm_layer *layers, int n_layers)
+{
+    size_t most = 0;
+    for (int i = 0; i < n_layers; i++) {
+        const size_t bytes = kernels->scratch_bytes(&layers[i]);
+        most = bytes > most ? bytes : most;
+    }
+    return (most + 63) & ~(size_t)63;
+}
+
+/* Scratch for a team of so many members; whether there is enough. */
+static int reserve_scratch(fm_net *net, int size)
+{
+    void *scratch;
+    if (size <= net->n_scratch)
+        return 1;
+    if (posix_memalign(&scratch, 64, (size_t)size * net->scratch_bytes) != 0)
+        return 0;
+    free(net->scratch);
+    net->scratch = scratch;
+    net->n_scratch = size;
+    return 1;
+}
+
 static void sum_unit_costs(fm_net *net)
 {
     int64_t u = 0, sum = 0;
@@ -233,6 +260,7 @@ static fm_status fill(fm_net *net, const fm_config *c)
     a = (arena){.base = net->memory};
     lay_out(net, &a);
     sum_unit_costs(net);
+    net->scratch_bytes = fm_scratch_per_member(net->kernels, net->layers, net->n_layers);
     return FM_OK;
 }
 
@@ -261,6 +289,7 @@ void fm_net_free(fm_net *net)
 {
     if (!net)
         return;
+    free(net->scratch);
     free(net->memory);
     free(net->layers);
     free(net);
@@ -389,7 +418,7 @@ static double l2_term(const fm_net *net, double alpha)
 }
 
 /* Forward, loss and backward of rows r0..r1. */
-static void pass_rows(fm_net *net, const fm_batch *batch, int64_t r0, int64_t r1)
+static void pass_rows(fm_net *net, const fm_batch *batch, void *scratch, int64_t r0, int64_t r1)
 {
     const fm_kernels *k = net->kernels;
     fm_layer *layers = net->layers;
@@ -400,13 +429,13 @@ static void pass_rows(fm_net *net, const fm_batch *batch, int64_t r0, int64_t r1
         k->forward_csr(&layers[0], batch, r0, r1);
     } else {
         k->gather(net->input, batch, net->block_rows, r0, r1);
-        k->forward(&layers[0], r0, r1);
+        k->forward(&layers[0], scratch, r0, r1);
     }
     for (int l = 1; l <= last; l++)
-        k->forward(&layers[l], r0, r1);
+        k->forward(&layers[l], scratch, r0, r1);
     k->loss(&layers[last], net->row_loss, net->loss, batch, r0, r1);
     for (int l = last; l > 0; l--)
-        k->backward(&layers[l], &layers[l - 1], r0, r1);
+        k->backward(&layers[l], &layers[l - 1], scratch, r0, r1);
 }
 
 /* Where the rows of a member begin. */
@@ -433,8 +462,8 @@ static int64_t first_unit(const fm_net *net, int rank, int size)
 }
 
 /* This member's share of the weights: their gradients and updates. */
-static void pass_units(fm_net *net, const fm_batch *batch, const fm_gradient_use *use, int rank,
-                       int size)
+static void pass_units(fm_net *net, const fm_batch *batch, void *scratch,
+                       const fm_gradient_use *use, int rank, int size)
 {
     const fm_kernels *k = net->kernels;
     int64_t u = first_unit(net, rank, size), end = first_unit(net, rank + 1, size), base = 0;
@@ -443,7 +472,7 @@ static void pass_units(fm_net *net, const fm_batch *batch, const fm_gradient_use
         const int64_t n = k->n_units(l);
         const int64_t stop = end < base + n ? end : base + n;
         if (u < stop) {
-            k->gradient(l, batch, u - base, stop - base, use);
+            k->gradient(l, batch, scratch, u - base, stop - base, use);
             u = stop;
         }
         base += n;
@@ -455,6 +484,7 @@ static void pass_units(fm_net *net, const fm_batch *batch, const fm_gradient_use
 static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int rank, int size)
 {
     fm_net *net = run->net;
+    void *scratch = net->scratch + (size_t)rank * net->scratch_bytes;
     const fm_weighing w = weigh(net, batch);
     if (w.sum == 0) {
         if (rank == 0)
@@ -486,14 +516,14 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
         const int64_t r1 = first_row(net, block.n_rows, rank + 1, size);
         scale_weights(net, &block, w.scale, r0, r1);
         block.row_weights = block.weights ? net->row_weights : NULL;
-        pass_rows(net, &block, r0, r1);
+        pass_rows(net, &block, scratch, r0, r1);
         fm_barrier(team);
         if (rank == 0)
             loss += sum_of_losses(net, &block);
         const int last = first + block.n_rows == batch->n_rows;
         const fm_gradient_use use = {.resume = first > 0,
                                      .step = last && run->update ? &step : NULL};
-        pass_units(net, &block, &use, rank, size);
+        pass_units(net, &block, scratch, &use, rank, size);
         fm_barrier(team);
     }
     if (rank == 0) {
@@ -538,7 +568,7 @@ static fm_status check_csr_batch(const fm_net *net, const fm_batch *data, int64_
 
 static fm_status run_on_team(fm_run *run, int n_threads)
 {
-    const fm_net *net = run->net;
+    fm_net *net = run->net;
     const fm_matrix *X = run->data.X;
     if (X->n_cols != net->layers[0].fan_in || !X->indices != !net->max_nnz || n_threads < 0)
         return FM_BAD_ARGUMENT;
@@ -553,7 +583,10 @@ static fm_status run_on_team(fm_run *run, int n_threads)
     if (status != FM_OK)
         return status;
     int64_t rows = run->batch_size < net->block_rows ? run->batch_size : net->block_rows;
-    fm_parallel(fm_team_size(n_threads, net->work_per_row * (double)rows, rows), run_batches, run);
+    const int size = fm_team_size(n_threads, net->work_per_row * (double)rows, rows);
+    if (!reserve_scratch(net, size))
+        return FM_NO_MEMORY;
+    fm_parallel(size, run_batches, run);
     return run->status;
 }
 

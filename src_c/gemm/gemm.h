@@ -81,15 +81,14 @@ FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc, int listed)
 /* C[rows r0..r1, n columns] = epilogue(A B), A (., k) and C in panels of c_panel,
  * a_panel elements, B (k, n) in panels of k rows. reads is FM_ALONG_PANEL for A
  * in panels, FM_ACROSS for A given transposed with a_panel elements between k's.
- * bias (n padded,), mask like C.
+ * bias (n padded,), mask like C. lists: room for them, if fm_may_list(k, n).
  * Lost: prefetching the next tile's rows of A (Zen 3, f32 and f64 alike). */
 static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff_t a_panel,
                          const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, const T *bias,
-                         T floor, const T *mask)
+                         T floor, const T *mask, fm_row_terms *lists)
 {
-    fm_row_terms lists;
     const int listed = reads == FM_ALONG_PANEL && fm_may_list(k, n) &&
-                       fm_sample_rows(A + r0 * FM_PANEL, a_panel, r1 - r0, k);
+                       fm_sample_rows(lists->terms[0], A + r0 * FM_PANEL, a_panel, r1 - r0, k);
     for (int64_t k0 = 0; k0 < k; k0 += FM_KC) {
         const int64_t kc = k - k0 < FM_KC ? k - k0 : FM_KC;
         const int last = k0 + kc == k;
@@ -97,7 +96,7 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
         for (int64_t b0 = r0, b1; b0 < r1; b0 = b1) {
             b1 = b0 + fm_block_height(b0, r1, kc, listed);
             if (listed)
-                fm_list_rows(&lists, a0, a_panel, b0, b1, kc);
+                fm_list_rows(lists, a0, a_panel, b0, b1, kc);
             for (int64_t j = 0; j * FM_PANEL < n; j++) {
                 T *c = C + j * c_panel;
                 const T *b = B + (j * k + k0) * FM_PANEL;
@@ -120,8 +119,8 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
                                            last && mask ? mask + j * c_panel + i * FM_PANEL : NULL};
                     T *to = c + i * FM_PANEL;
                     if (listed)
-                        fm_tile_terms((int)mr, half, to, a0 + i * FM_PANEL, b, lists.terms[tile],
-                                      lists.n[tile], k0 > 0, &end);
+                        fm_tile_terms((int)mr, half, to, a0 + i * FM_PANEL, b, lists->terms[tile],
+                                      lists->n[tile], k0 > 0, &end);
                     else if (reads == FM_ALONG_PANEL)
                         fm_tile_along_panel((int)mr, half, to, a0 + i * FM_PANEL, a_panel, b, kc,
                                             k0 > 0, &end);

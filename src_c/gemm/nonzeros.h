@@ -65,10 +65,9 @@ static void fm_list_rows(fm_row_terms *lists, const T *A, ptrdiff_t a_panel, int
     }
 }
 
-/* Whether the first tile of A's rows suggests that lists pay. */
-static int fm_sample_rows(const T *A, ptrdiff_t a_panel, int64_t rows, int64_t k)
+/* Whether the first tile of A's rows suggests that lists pay. terms: room for FM_KC. */
+static int fm_sample_rows(fm_term *terms, const T *A, ptrdiff_t a_panel, int64_t rows, int64_t k)
 {
-    fm_term terms[FM_KC];
     int64_t n = 0;
     for (int64_t k0 = 0; k0 < k; k0 += FM_KC, A += FM_KC / FM_PANEL * a_panel)
         n += fm_list_terms(terms, fm_tile_height(0, rows), A, a_panel,

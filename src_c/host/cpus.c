@@ -31,10 +31,16 @@ static int affinity_cpus(void)
     return CPU_COUNT_S(sizeof(set), set);
 }
 
-/* Reads at most two whitespace-separated words; returns how many. */
-static int read_words(const char *path, char word[2][32])
+/* A folder's name, with room behind it for that of a file in it. */
+enum { FOLDER_BYTES = 4160, FILE_BYTES = 40 };
+
+/* Reads at most two whitespace-separated words of a file; returns how many. */
+static int read_words(char *folder, const char *name, char word[2][32])
 {
-    FILE *file = fopen(path, "re");
+    char *end = folder + strlen(folder);
+    snprintf(end, FILE_BYTES, "%s", name);
+    FILE *file = fopen(folder, "re");
+    *end = '\0';
     if (!file)
         return 0;
     int n = fscanf(file, "%31s %31s", word[0], word[1]);
@@ -43,20 +49,17 @@ static int read_words(const char *path, char word[2][32])
 }
 
 /* The CPUs that the files of one group allow, rounded up; 0: no limit. */
-static int group_quota(const char *folder, int version)
+static int group_quota(char *folder, int version)
 {
-    char path[4200], quota[2][32], period[2][32];
+    char quota[2][32], period[2][32];
     if (version == 2) {
-        snprintf(path, sizeof(path), "%s/cpu.max", folder);
-        if (read_words(path, quota) < 2)
+        if (read_words(folder, "/cpu.max", quota) < 2)
             return 0;
         memcpy(period[0], quota[1], sizeof(period[0]));
     } else {
-        snprintf(path, sizeof(path), "%s/cpu.cfs_quota_us", folder);
-        if (read_words(path, quota) < 1)
+        if (read_words(folder, "/cpu.cfs_quota_us", quota) < 1)
             return 0;
-        snprintf(path, sizeof(path), "%s/cpu.cfs_period_us", folder);
-        if (read_words(path, period) < 1)
+        if (read_words(folder, "/cpu.cfs_period_us", period) < 1)
             return 0;
     }
     /* No limit is "max" in version 2 and -1 in version 1. */
@@ -74,9 +77,9 @@ static int group_quota(const char *folder, int version)
  * name of it: folders that are not there set no limit. */
 static int quota_upwards(const char *mount, const char *path, int version)
 {
-    char folder[4160];
-    int n = snprintf(folder, sizeof(folder), "%s%s", mount, path);
-    if (n < 0 || (size_t)n >= sizeof(folder))
+    char folder[FOLDER_BYTES + FILE_BYTES];
+    int n = snprintf(folder, FOLDER_BYTES, "%s%s", mount, path);
+    if (n < 0 || n >= FOLDER_BYTES)
         return 0;
     size_t root = strlen(mount);
     int least = 0;

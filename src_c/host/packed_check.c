@@ -29,12 +29,15 @@ static void fill(float *to, int64_t n, uint32_t seed)
     }
 }
 
-/* Memory for all parts of the layers and the input, zeroed; NULL if there is none. */
+/* Memory for scratch, the input and all parts of the layers, zeroed; NULL if there is
+ * none. Scratch comes first, and is more than enough. */
 static char *lay_out(fm_layer *layers, const fm_kernels *k)
 {
     char *memory = NULL;
     for (size_t used = 0;; used = 0) {
-        void *input = memory;
+        for (int l = 0; l < N_LAYERS; l++)
+            used += (k->scratch_bytes(&layers[l]) + 63) & ~(size_t)63;
+        void *input = memory + used;
         used += k->input_bytes(ROWS, INPUTS);
         for (int l = 0; l < N_LAYERS; l++)
             for (int part = 0; part < FM_N_PARTS; part++) {
@@ -78,7 +81,7 @@ static int run(float *results, const fm_kernels *k, const float *X, const float 
                                .max_rows = ROWS,
                                .is_output = l + 1 == N_LAYERS,
                                .activation = l + 1 < N_LAYERS ? FM_ACT_relu : FM_ACT_identity};
-    char *memory = lay_out(layers, k);
+    char *memory = lay_out(layers, k), *scratch = memory;
     if (!memory)
         return 0;
     for (int l = 0; l < N_LAYERS; l++) {
@@ -86,15 +89,15 @@ static int run(float *results, const fm_kernels *k, const float *X, const float 
         params += (units[l] + 1) * units[l + 1];
     }
     k->gather((void *)layers[0].input, &batch, ROWS, 0, ROWS);
-    k->forward(&layers[0], 0, ROWS);
-    k->forward(&layers[1], 0, ROWS);
+    k->forward(&layers[0], scratch, 0, ROWS);
+    k->forward(&layers[1], scratch, 0, ROWS);
     k->outputs(&layers[1], results, 0, ROWS);
-    k->forward(&layers[1], 0, ROWS);
+    k->forward(&layers[1], scratch, 0, ROWS);
     k->loss(&layers[1], row_loss, FM_LOSS_squared_error, &batch, 0, ROWS);
-    k->backward(&layers[1], &layers[0], 0, ROWS);
+    k->backward(&layers[1], &layers[0], scratch, 0, ROWS);
     results += ROWS * OUTPUTS;
     for (int l = 0; l < N_LAYERS; l++) {
-        k->gradient(&layers[l], &batch, 0, k->n_units(&layers[l]), &use);
+        k->gradient(&layers[l], &batch, scratch, 0, k->n_units(&layers[l]), &use);
         k->store(&layers[l], FM_PARAMS, results, results + units[l] * units[l + 1]);
         results += (units[l] + 1) * units[l + 1];
     }

@@ -97,6 +97,17 @@ static size_t fm_packed_input_bytes(int64_t max_rows, int64_t n_features)
     return fm_sum_bytes(form, form);
 }
 
+/* Of a product: a column of blocks; for backward the activations of one block, too. */
+typedef struct {
+    T blocks[FM_UNIT_FEATURES * FM_SIDE], acts[FM_BLOCK];
+} fm_packed_scratch;
+
+static size_t fm_packed_scratch_bytes(const fm_layer *l)
+{
+    (void)l;
+    return sizeof(fm_packed_scratch);
+}
+
 /* The first form in a part is rows (W: row pairs), the other one follows. */
 FM_INLINE fm_bf16 *fm_columns(const void *acts, int64_t max_rows, int64_t cols)
 {
@@ -381,11 +392,11 @@ static void fm_finish_forward(const fm_layer *l, T *C, int64_t i, int64_t n, int
                           C);
 }
 
-static void fm_packed_forward(const fm_layer *l, int64_t r0, int64_t r1)
+static void fm_packed_forward(const fm_layer *l, void *scratch, int64_t r0, int64_t r1)
 {
     const int64_t K = fm_blocks(l->fan_in), M = fm_blocks(l->max_rows);
     const fm_bf16 *A = l->input, *W = fm_W_row_pairs(l);
-    T C[FM_GROUP_BLOCKS * FM_BLOCK] __attribute__((aligned(64)));
+    T *C = ((fm_packed_scratch *)scratch)->blocks;
     fm_begin();
     for (int64_t i = r0; i < r1; i += FM_GROUP_BLOCKS * FM_SIDE) {
         const int64_t left = fm_blocks(r1 - i);
@@ -474,13 +485,13 @@ static void fm_packed_outputs(const fm_layer *l, void *out, int64_t r0, int64_t 
 
 /* --------------------------------------------------------------- backward */
 
-static void fm_packed_backward(const fm_layer *l, const fm_layer *below, int64_t r0, int64_t r1)
+static void fm_packed_backward(const fm_layer *l, const fm_layer *below, void *scratch, int64_t r0,
+                               int64_t r1)
 {
     const int64_t N = fm_blocks(l->fan_out), M = fm_blocks(l->max_rows);
     const fm_bf16 *D = fm_delta_rows(l), *WT = l->part[FM_TRANSPOSED];
     const fm_bf16 *acts = below->part[FM_ACTS];
-    T C[FM_GROUP_BLOCKS * FM_BLOCK] __attribute__((aligned(64)));
-    T a[FM_BLOCK] __attribute__((aligned(64)));
+    T *C = ((fm_packed_scratch *)scratch)->blocks, *a = ((fm_packed_scratch *)scratch)->acts;
     fm_begin();
     for (int64_t i = r0; i < r1; i += FM_GROUP_BLOCKS * FM_SIDE) {
         const int64_t left = fm_blocks(r1 - i);
@@ -550,13 +561,12 @@ static T *fm_total(T *total, T *g, int64_t n, int resume)
 }
 
 static void fm_packed_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t unit,
-                                    const fm_gradient_use *use)
+                                    const fm_gradient_use *use, T *room)
 {
     const int64_t K = l->fan_in, panels = fm_panels(l->fan_out), m = batch->n_rows;
     const int64_t j = unit % panels, f0 = unit / panels * FM_UNIT_FEATURES;
     const int64_t f1 = K - f0 < FM_UNIT_FEATURES ? K : f0 + FM_UNIT_FEATURES;
     const int64_t at = (j * K + f0) * FM_SIDE, n = (f1 - f0) * FM_SIDE;
-    T room[FM_GROUP_BLOCKS * FM_BLOCK] __attribute__((aligned(64)));
     _Static_assert(FM_GROUP_BLOCKS * FM_SIDE == FM_UNIT_FEATURES, "a unit is one group");
 
     if (l->input) {
@@ -590,11 +600,11 @@ static void fm_packed_gradient_unit(const fm_layer *l, const fm_batch *batch, in
     }
 }
 
-static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, int64_t u0, int64_t u1,
-                               const fm_gradient_use *use)
+static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, void *scratch, int64_t u0,
+                               int64_t u1, const fm_gradient_use *use)
 {
     for (int64_t u = u0; u < u1; u++)
-        fm_packed_gradient_unit(l, batch, u, use);
+        fm_packed_gradient_unit(l, batch, u, use, ((fm_packed_scratch *)scratch)->blocks);
 }
 
 /* -------------------------------------------------------------------- set */
@@ -605,6 +615,7 @@ const fm_kernels FM_SET = {
     .dtype = FM_FLOAT32,
     .item = sizeof(T),
     .row_unit = FM_SIDE,
+    .scratch_bytes = fm_packed_scratch_bytes,
     .part_bytes = fm_packed_part_bytes,
     .input_bytes = fm_packed_input_bytes,
     .load = fm_packed_load,

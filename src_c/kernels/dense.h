@@ -23,7 +23,7 @@ FM_INLINE T fm_floor(const fm_layer *l)
     return !l->is_output && l->activation == FM_ACT_relu ? 0 : (T)-INFINITY;
 }
 
-static void fm_forward(const fm_layer *l, int64_t r0, int64_t r1)
+static void fm_forward(const fm_layer *l, void *scratch, int64_t r0, int64_t r1)
 {
     const int64_t K = l->fan_in, ld = fm_ld(l->max_rows);
     const T *W = fm_operands(l), *bias = fm_bias(l, FM_PARAMS);
@@ -33,12 +33,14 @@ static void fm_forward(const fm_layer *l, int64_t r0, int64_t r1)
         return;
     }
     fm_gemm_rows(l->part[l->is_output ? FM_DELTA : FM_ACTS], ld * FM_PANEL, l->input,
-                 FM_ALONG_PANEL, ld * FM_PANEL, W, K, l->fan_out, r0, r1, bias, fm_floor(l), NULL);
+                 FM_ALONG_PANEL, ld * FM_PANEL, W, K, l->fan_out, r0, r1, bias, fm_floor(l), NULL,
+                 scratch);
     if (!l->is_output)
         fm_activate_rows(l, r0, r1);
 }
 
-static void fm_backward(const fm_layer *l, const fm_layer *below, int64_t r0, int64_t r1)
+static void fm_backward(const fm_layer *l, const fm_layer *below, void *scratch, int64_t r0,
+                        int64_t r1)
 {
     const int64_t ld = fm_ld(l->max_rows), a_panel = ld * FM_PANEL;
     const int narrow = fm_is_narrow(l);
@@ -47,7 +49,7 @@ static void fm_backward(const fm_layer *l, const fm_layer *below, int64_t r0, in
     fm_gemm_rows(D, a_panel, l->part[narrow ? FM_OUTPUT : FM_DELTA],
                  narrow ? FM_ACROSS : FM_ALONG_PANEL, narrow ? ld : a_panel,
                  narrow ? fm_operands(l) : l->part[FM_TRANSPOSED], l->fan_out, l->fan_in, r0, r1,
-                 NULL, 0, mask);
+                 NULL, 0, mask, scratch);
     if (!mask && below->activation != FM_ACT_identity)
         for (int64_t j = 0; j < fm_panels(below->fan_out); j++)
             fm_activate_backward(below->activation, D + (j * ld + r0) * FM_PANEL,

@@ -97,12 +97,12 @@ static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_ro
         widest = units[i] > widest ? units[i] : widest;
     const T *from = x;
     if (FM_BF16) { /* rounded into the room that the second layer writes to */
-        from = memcpy((T *)scratch + FM_FEW * widest, x, (size_t)(n_rows * units[0]) * sizeof(T));
+        from = memcpy((T *)scratch + n_rows * widest, x, (size_t)(n_rows * units[0]) * sizeof(T));
         fm_to_operands((T *)from, n_rows * units[0]);
     }
     for (int i = 0; i < n_layers; i++) {
         const int64_t K = units[i], N = units[i + 1];
-        T *to = i + 1 == n_layers ? out : (T *)scratch + i % 2 * FM_FEW * widest;
+        T *to = i + 1 == n_layers ? out : (T *)scratch + i % 2 * n_rows * widest;
         switch (n_rows) {
         case 1: fm_few_rows(1, to, from, W[i], b[i], K, N); break;
         case 2: fm_few_rows(2, to, from, W[i], b[i], K, N); break;

@@ -59,7 +59,7 @@ static void fm_gradient_bias(const fm_layer *l, const T *D, int64_t ld, int64_t 
 }
 
 static void fm_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t unit,
-                             const fm_gradient_use *use, fm_feature_rows *lists)
+                             const fm_gradient_use *use, fm_unit_scratch *scratch)
 {
     const int narrow = fm_is_narrow(l), resume = use->resume;
     const int64_t N = l->fan_out, ld = fm_ld(l->max_rows), m = batch->n_rows;
@@ -69,12 +69,12 @@ static void fm_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t u
     const int64_t n = narrow ? fm_padded(f1 - f0) * N : (f1 - f0) * FM_PANEL;
     const int64_t at = narrow ? f0 * N : (j * l->fan_in + f0) * FM_PANEL;
     const T *D = narrow ? l->part[FM_OUTPUT] : (T *)l->part[FM_DELTA] + j * ld * FM_PANEL;
-    T room[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
-    T *G = l->part[FM_GRADIENT] ? fm_weights(l, FM_GRADIENT) + at : room;
+    T *G = l->part[FM_GRADIENT] ? fm_weights(l, FM_GRADIENT) + at : scratch->gradient;
+    fm_feature_rows *lists = fm_lists_features(l) ? &scratch->lists : NULL;
     const int half = !narrow && fm_half_panel(N - j * FM_PANEL);
 
-    if (half && G == room) /* the update runs over the padding too */
-        memset(room, 0, (size_t)n * sizeof(T));
+    if (half && G == scratch->gradient) /* the update runs over the padding too */
+        memset(G, 0, (size_t)n * sizeof(T));
     if (!l->input)
         fm_gradient_csr(l, batch->buckets, f0, f1, D, ld, G, resume);
     else if (narrow)
@@ -104,14 +104,14 @@ static void fm_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t u
 }
 
 /* Units u0..u1. Neighbours are panels of the same features and share lists. */
-static void fm_gradient(const fm_layer *l, const fm_batch *batch, int64_t u0, int64_t u1,
-                        const fm_gradient_use *use)
+static void fm_gradient(const fm_layer *l, const fm_batch *batch, void *scratch, int64_t u0,
+                        int64_t u1, const fm_gradient_use *use)
 {
-    fm_feature_rows lists;
-    lists.first = -1;
-    const int listed = !fm_is_narrow(l) && fm_may_list(l->fan_in, l->fan_out);
+    fm_unit_scratch *room = scratch;
+    if (fm_lists_features(l))
+        room->lists.first = -1;
     for (int64_t u = u0; u < u1; u++)
-        fm_gradient_unit(l, batch, u, use, listed ? &lists : NULL);
+        fm_gradient_unit(l, batch, u, use, room);
 }
 
 static void fm_scale_gradient(const fm_layer *l, double alpha, double inv_sum)

@@ -94,6 +94,10 @@ typedef struct fm_kernels {
     size_t item;    /* sizeof(T) */
     int64_t row_unit; /* r0 below is a multiple of it, r1 too or the end of the batch */
 
+    /* Bytes of scratch that forward, backward and gradient of a layer work in, at a
+     * multiple of 64. What a team's members do at the same time takes one each. */
+    size_t (*scratch_bytes)(const fm_layer *layer);
+
     /* Bytes of a part, SIZE_MAX if they overflow size_t, 0 if not needed. */
     size_t (*part_bytes)(int part, const fm_layer *layer);
     size_t (*input_bytes)(int64_t max_rows, int64_t n_features);
@@ -111,7 +115,7 @@ typedef struct fm_kernels {
     void (*fill_buckets)(fm_buckets *buckets, const fm_batch *batch);
 
     /* Hidden layer: acts = f(input W + b). Output layer: only the raw Z. */
-    void (*forward)(const fm_layer *layer, int64_t r0, int64_t r1);
+    void (*forward)(const fm_layer *layer, void *scratch, int64_t r0, int64_t r1);
     void (*forward_csr)(const fm_layer *layer, const fm_batch *batch, int64_t r0, int64_t r1);
     /* Output layer: Z -> f(Z), delta; row_loss[r]: unweighted loss of batch row r. */
     void (*loss)(const fm_layer *layer, double *row_loss, int loss, const fm_batch *batch,
@@ -119,13 +123,14 @@ typedef struct fm_kernels {
     /* Output layer: Z -> f(Z), written row-major to out (n_rows x fan_out). */
     void (*outputs)(const fm_layer *layer, void *out, int64_t r0, int64_t r1);
     /* delta of the layer below, from this layer's. */
-    void (*backward)(const fm_layer *layer, const fm_layer *below, int64_t r0, int64_t r1);
+    void (*backward)(const fm_layer *layer, const fm_layer *below, void *scratch, int64_t r0,
+                     int64_t r1);
 
     int64_t (*n_units)(const fm_layer *layer);
     int64_t (*unit_cost)(const fm_layer *layer, int64_t unit, int64_t n_rows);
     /* Of units u0..u1, in this order. */
-    void (*gradient)(const fm_layer *layer, const fm_batch *batch, int64_t u0, int64_t u1,
-                     const fm_gradient_use *use);
+    void (*gradient)(const fm_layer *layer, const fm_batch *batch, void *scratch, int64_t u0,
+                     int64_t u1, const fm_gradient_use *use);
     /* FM_GRADIENT = (FM_GRADIENT + alpha W) * inv_sum, without alpha for b. */
     void (*scale_gradient)(const fm_layer *layer, double alpha, double inv_sum);
     double (*sum_squares)(const fm_layer *layer); /* |W|^2, from FM_SQUARES */
@@ -133,7 +138,7 @@ typedef struct fm_kernels {
     /* Elements of a dense row, of any type and stride, as T. */
     void (*read_row)(void *to, const fm_matrix *X, int64_t row);
     /* A forward pass of one to FM_FEW rows on row-major W, b, packing nothing.
-     * x: (n_rows, units[0]) of T; scratch: 2 * FM_FEW * (largest of units). */
+     * x: (n_rows, units[0]) of T; scratch: 2 * n_rows * (largest of units). */
     void (*predict_few)(void *out, void *scratch, const void *x, int64_t n_rows, int n_layers,
                         const int64_t *units, const void *const *W, const void *const *b,
                         const int *activations);

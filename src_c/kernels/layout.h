@@ -127,4 +127,25 @@ static size_t fm_input_bytes(int64_t max_rows, int64_t n_features)
     return fm_panels_bytes(fm_ld(max_rows), n_features);
 }
 
+/* Of a unit: its gradient, unless it is kept in FM_GRADIENT, and its lists. */
+typedef struct {
+    T gradient[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
+    fm_feature_rows lists; /* only where fm_lists_features */
+} fm_unit_scratch;
+
+FM_INLINE int fm_lists_features(const fm_layer *l)
+{
+    return !fm_is_narrow(l) && fm_may_list(l->fan_in, l->fan_out);
+}
+
+static size_t fm_scratch_bytes(const fm_layer *l)
+{
+    const int forward = fm_may_list(l->fan_in, l->fan_out);
+    const int backward = fm_may_list(l->fan_out, l->fan_in);
+    const size_t rows = forward || backward ? sizeof(fm_row_terms) : 0;
+    const size_t unit =
+        fm_lists_features(l) ? sizeof(fm_unit_scratch) : offsetof(fm_unit_scratch, lists);
+    return rows > unit ? rows : unit;
+}
+
 #endif

@@ -36,6 +36,7 @@ const fm_kernels FM_SET = {
     .dtype = FM_F64 ? FM_FLOAT64 : FM_FLOAT32,
     .item = sizeof(T),
     .row_unit = 1,
+    .scratch_bytes = fm_scratch_bytes,
     .part_bytes = fm_part_bytes,
     .input_bytes = fm_input_bytes,
     .load = fm_load,

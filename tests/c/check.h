@@ -13,6 +13,14 @@
 #endif
 #endif
 
+#if defined(THREAD_SANITIZER) || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED
+#endif
+#endif
+
 #define CHECK(condition)                                                    \
     do {                                                                    \
         if (!(condition)) {                                                 \

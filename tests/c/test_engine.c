@@ -764,6 +764,71 @@ static void several_callers(void)
     free_data(&d);
 }
 
+/* Every call on a stack of its own, which tells afterwards how much of it was used. */
+typedef struct {
+    const shape *s;
+    const data *d;
+    params p, gradient;
+    void *out;
+    char *top; /* of the stack, when the calls begin */
+} stack_job;
+
+static void *calls_of_all_kinds(void *arg)
+{
+    static const int64_t rows[] = {1, 4, 16, 17, 400};
+    stack_job *j = arg;
+    const fm_targets y = targets_of(j->s, j->d);
+    double loss;
+    j->top = __builtin_frame_address(0);
+    for (int form = 0; form < N_FORMS; form++) {
+        fm_matrix X = j->d->form[form].X;
+        const fm_config config = config_of(j->s, NULL, 300, X.indices ? X.nnz : 0);
+        fm_net *net;
+        CHECK(train(j->s, "adam", &j->p, j->d, form, 200, 1, 1, 3) == FM_OK);
+        CHECK(fm_net_create(&net, &config) == FM_OK);
+        CHECK(fm_net_load(net, -1, in(j->p.W), in(j->p.b)) == FM_OK);
+        CHECK(fm_net_loss_grad(net, &loss, j->gradient.W, j->gradient.b, &X, &y, NULL, 3) == FM_OK);
+        fm_net_free(net);
+        for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+            X.n_rows = rows[i];
+            CHECK(predict(j->out, j->s, &j->p, &X, 1, 3) == FM_OK);
+        }
+    }
+    fm_set_num_threads(0);
+    CHECK(fm_get_num_threads() >= 1); /* reads files */
+    return NULL;
+}
+
+static void stack_test(const shape *s)
+{
+    enum { ROOM = 512 * 1024, PAINT = 0xA5 };
+    data d = new_data(s, 400);
+    stack_job job = {s, &d, new_params(s, 1), new_params(s, 1), NULL, NULL};
+    job.out = allocate((size_t)(400 * s->units[s->n_layers]) * item(s->dtype));
+    void *stack;
+    CHECK(!posix_memalign(&stack, 4096, ROOM));
+    memset(stack, PAINT, ROOM);
+    pthread_attr_t attr;
+    pthread_t thread;
+    CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstack(&attr, stack, ROOM));
+    CHECK(!pthread_create(&thread, &attr, calls_of_all_kinds, &job));
+    CHECK(!pthread_join(thread, NULL));
+    pthread_attr_destroy(&attr);
+    const unsigned char *lowest = stack;
+    while (*lowest == PAINT)
+        lowest++;
+#ifndef SANITIZED /* the frames are larger */
+    CHECK((const unsigned char *)job.top - lowest <= FM_STACK_BYTES);
+#endif
+    free(stack);
+    free(job.out);
+    free_params(&job.p);
+    free_params(&job.gradient);
+    free_data(&d);
+}
+
+static void small_stacks(void) { for_isas(stack_test, large_units, 0); }
+
 static void number_of_threads(void)
 {
     const int before = fm_get_num_threads();
@@ -1051,5 +1116,6 @@ int main(int argc, char **argv)
     RUN(strange_numbers);
     RUN(not_finite);
     RUN(several_callers);
+    RUN(small_stacks);
     return 0;
 }
