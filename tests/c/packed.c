@@ -280,9 +280,10 @@ static void numbers(void)
 }
 
 /* A copy of a set that leaves out the delta of some rows. */
-static void wrong_backward(const fm_layer *layer, const fm_layer *below, int64_t r0, int64_t r1)
+static void wrong_backward(const fm_layer *layer, const fm_layer *below, void *scratch, int64_t r0,
+                           int64_t r1)
 {
-    fm_kernels_emulated_amx_bf16.backward(layer, below, r0 + 32, r1);
+    fm_kernels_emulated_amx_bf16.backward(layer, below, scratch, r0 + 32, r1);
 }
 
 static void check_of_a_set(void)
