@@ -9,7 +9,7 @@ export FASTMLP_DEV ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 SOURCES = setup.py pyproject.toml $(wildcard fastmlp/*.pyx fastmlp/*.pxd src_c/*.[ch] src_c/*/*.[ch])
-C_FILES = $(wildcard src_c/*.[ch] src_c/*/*.[ch] tests/c/*.[ch] bench/*.[ch])
+C_FILES = $(wildcard src_c/*.[ch] src_c/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.c bench/*.[ch])
 
 # Prints what pyproject.toml requires to "build", to "run", or for the extras that are named.
 REQUIREMENTS = import sys, tomllib; \
@@ -18,7 +18,7 @@ REQUIREMENTS = import sys, tomllib; \
   groups |= p["optional-dependencies"]; \
   print(*(r for name in sys.argv[1:] for r in groups[name]), sep="\n")
 
-.PHONY: help build test test-all demo sanitize checksums lint format bench bench-quick docs wheel clean
+.PHONY: help build test test-all demo sanitize fuzz checksums lint format bench bench-quick docs wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -86,6 +86,9 @@ sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined,
 	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  $(BIN)/python -m pytest -q -m "not slow" --capture=sys -p no:cacheprovider \
 	  $(SANITIZE_TESTS) $(ARGS)
+
+fuzz: ## search for inputs that break the C engine, with clang's libFuzzer; SECONDS=60
+	$(MAKE) -C tests/fuzz
 
 checksums: $(VENV)/.built ## checksums of fits, to compare two commits; ARGS="--out FILE"
 	@$(BIN)/python tests/checksums.py $(ARGS)

@@ -19,7 +19,9 @@
  * Zen 3 a step of 0.43e6 each (20-100-1, 200 rows) took 33 us on one thread and 22 on
  * two in float32, 65 and 41 in float64; one of 0.13e6 each (4-100-3, 150 rows) 15
  * and 13 to 17, 28 and 23. */
-static const double MIN_WORK_PER_THREAD = 0.4e6;
+#ifndef FM_MIN_WORK_PER_THREAD /* the fuzzer has threads in the smallest networks */
+#define FM_MIN_WORK_PER_THREAD 0.4e6
+#endif
 
 struct fm_net {
     const fm_kernels *kernels;
@@ -640,7 +642,7 @@ fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *con
 int fm_team_size(int n_threads, double work, int64_t rows)
 {
     int n = n_threads > 0 ? n_threads : fm_get_num_threads();
-    double useful = work / MIN_WORK_PER_THREAD;
+    double useful = work / FM_MIN_WORK_PER_THREAD;
     if (n > useful)
         n = useful < 1 ? 1 : (int)useful;
     if (n > rows)

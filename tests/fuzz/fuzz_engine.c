@@ -1,0 +1,651 @@
+/* fuzz_engine.c - libFuzzer drives the entry points of fastmlp.h.
+ *
+ * The bytes of an input choose a network, data and a course of training: shapes,
+ * rows of the tables, strides, CSR structures, orders, sample weights, thread
+ * counts, dtypes and kernel sets, some of them broken. The numbers themselves come
+ * from a generator that the input seeds, so that a short input is a whole problem.
+ *
+ * All arrays are allocations of their own and exactly as long as the header says;
+ * the address sanitizer sees whoever reads beyond them. Besides, it must hold that
+ *   - one thread and several give the same status and, if finite, the same bits,
+ *   - so do one run of mini-batches and the same mini-batches in two runs,
+ *   - parameters come out of a network as they went in,
+ *   - refused data leave the parameters alone, and the inputs are never written,
+ *   - a failed allocation is FM_NO_MEMORY,
+ *   - subnormal numbers count again after a call.
+ */
+#include "fastmlp.h"
+
+#include "../c/check.h"
+#include <math.h>
+#include <string.h>
+
+enum { MAX_LAYERS = 4, MAX_ARRAYS = 256 };
+#define MAX_WORK 1e6 /* multiply-adds of a pass over all rows */
+
+/* ------------------------------------------------------------------ choices */
+
+static struct {
+    const uint8_t *bytes;
+    size_t left;
+    uint64_t random; /* state of splitmix64, Steele et al. 2014 */
+} input;
+
+static uint64_t random_bits(void)
+{
+    uint64_t z = input.random += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+static double uniform(void) { return (double)(random_bits() >> 40) * 0x1p-23 - 1; }
+
+/* Where the input ends, random choices go on. */
+static int next_byte(void)
+{
+    if (!input.left)
+        return (int)(random_bits() % 256);
+    input.left--;
+    return *input.bytes++;
+}
+
+/* A number below n, from the input. */
+static int64_t pick(int64_t n)
+{
+    int64_t x = next_byte();
+    if (n > 256)
+        x = x << 8 | next_byte();
+    return x % n;
+}
+
+/* Whether something that should rarely happen does. */
+static int rarely(void) { return next_byte() >= 250; }
+
+#define PICK(...) \
+    ((const int64_t[]){__VA_ARGS__}[pick(sizeof((const int64_t[]){__VA_ARGS__}) / sizeof(int64_t))])
+
+typedef enum { ORDINARY, MOSTLY_ZERO, WIDE, SMALL_INTEGERS, SPECIAL, N_FLAVOURS } flavour;
+
+static double number(flavour kind)
+{
+    static const double special[] = {NAN,   INFINITY, -INFINITY, 1e300, -1e300, 3e38,
+                                     1e-40, 5e-324,   -0.0,      1e-30, 1e19,   0};
+    const double x = uniform();
+    switch (kind) {
+    case MOSTLY_ZERO: return random_bits() % 8 ? 0 : x;
+    case WIDE: return ldexp(x, (int)(random_bits() % 200) - 100);
+    case SMALL_INTEGERS: return floor(3 * x);
+    case SPECIAL: return random_bits() % 16 ? x : special[random_bits() % 12];
+    default: return x;
+    }
+}
+
+/* ------------------------------------------------------------------- arrays */
+
+static long fail_in = -1; /* this many allocations of the engine from now one fails */
+static int has_failed;
+
+static int fails(void)
+{
+    if (fail_in < 0 || fail_in-- > 0)
+        return 0;
+    has_failed = 1;
+    return 1;
+}
+
+/* The linker sends every allocation here: --wrap, see the Makefile. */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+int __real_posix_memalign(void **out, size_t alignment, size_t size);
+
+void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
+
+void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
+
+int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    return fails() ? 12 : __real_posix_memalign(out, alignment, size);
+}
+
+static struct {
+    void *memory[MAX_ARRAYS];
+    size_t bytes[MAX_ARRAYS];
+    uint64_t sum[MAX_ARRAYS]; /* what an input held, 0 for outputs */
+    int n;
+} arrays;
+
+static uint64_t checksum(const void *memory, size_t bytes)
+{
+    uint64_t sum = 1469598103934665603u; /* FNV-1a, never 0 in practice */
+    for (size_t i = 0; i < bytes; i++)
+        sum = (sum ^ ((const uint8_t *)memory)[i]) * 1099511628211u;
+    return sum;
+}
+
+/* An array that lasts until the end of the input. */
+static void *new_array(int64_t n, size_t item)
+{
+    CHECK(arrays.n < MAX_ARRAYS);
+    const int i = arrays.n++;
+    arrays.bytes[i] = (size_t)n * item;
+    arrays.memory[i] = malloc(arrays.bytes[i] ? arrays.bytes[i] : 1);
+    CHECK(arrays.memory[i]);
+    return arrays.memory[i];
+}
+
+static void seal_arrays(void)
+{
+    for (int i = 0; i < arrays.n; i++)
+        arrays.sum[i] = checksum(arrays.memory[i], arrays.bytes[i]);
+}
+
+/* Those that were sealed must still hold what they held. */
+static void free_arrays(void)
+{
+    for (int i = 0; i < arrays.n; i++) {
+        CHECK(!arrays.sum[i] || arrays.sum[i] == checksum(arrays.memory[i], arrays.bytes[i]));
+        free(arrays.memory[i]);
+    }
+    memset(&arrays, 0, sizeof(arrays));
+}
+
+/* FM_BFLOAT16 says how products are taken; its arrays are of float. */
+static size_t item(fm_dtype dtype) { return dtype == FM_FLOAT64 ? 8 : 4; }
+
+static void set(void *array, fm_dtype dtype, int64_t i, double x)
+{
+    if (dtype == FM_FLOAT64)
+        ((double *)array)[i] = x;
+    else
+        ((float *)array)[i] = (float)x;
+}
+
+static double get(const void *array, fm_dtype dtype, int64_t i)
+{
+    return dtype == FM_FLOAT64 ? ((const double *)array)[i] : ((const float *)array)[i];
+}
+
+static void *new_numbers(fm_dtype dtype, int64_t n, flavour kind, double scale)
+{
+    void *array = new_array(n, item(dtype));
+    for (int64_t i = 0; i < n; i++)
+        set(array, dtype, i, scale * number(kind));
+    return array;
+}
+
+/* ------------------------------------------------------------- the problem */
+
+typedef struct {
+    void *W[MAX_LAYERS], *b[MAX_LAYERS];
+} parameters;
+
+typedef struct {
+    fm_config config;
+    int64_t units[MAX_LAYERS + 1];
+    int activations[MAX_LAYERS];
+    fm_matrix X;
+    fm_targets y;
+    const double *sample_weight;
+    const int64_t *order;
+    int64_t n_order, batch_size;
+    double learning_rate;
+    int n_slots, n_threads, check_finite;
+    parameters start, state[4];
+} problem;
+
+static parameters new_parameters(const problem *p, flavour kind, double scale)
+{
+    parameters all;
+    for (int l = 0; l < p->config.n_layers; l++) {
+        const int64_t fan_in = p->units[l], fan_out = p->units[l + 1];
+        const double width = scale / sqrt((double)fan_in);
+        all.W[l] = new_numbers(p->config.dtype, fan_in * fan_out, kind, width);
+        all.b[l] = new_numbers(p->config.dtype, fan_out, kind, scale);
+    }
+    return all;
+}
+
+static const char *pick_isa(fm_dtype dtype)
+{
+    const char *(*name)(int, int *) = dtype == FM_BFLOAT16 ? fm_bfloat16_isa_name : fm_isa_name;
+    int n = 0, available;
+    while (name(n, NULL))
+        n++;
+    const char *isa = name((int)pick(n), &available);
+    return available ? isa : NULL;
+}
+
+static int pick_activation(int where)
+{
+    int n = 0, at;
+    while (fm_activation_name(n, NULL))
+        n++;
+    const int first = (int)pick(n);
+    for (int i = first;; i = (i + 1) % n) {
+        fm_activation_name(i, &at);
+        if (at & where)
+            return i;
+    }
+}
+
+/* Rows and widths; more than MAX_WORK would make an input last for seconds. */
+static int64_t pick_shape(problem *p)
+{
+    fm_config *c = &p->config;
+    int64_t rows = PICK(1, 2, 3, 5, 6, 7, 12, 16, 17, 33, 64, 100, 167, 169, 300, 1025, 2100);
+    double work = 0;
+    c->n_layers = 1 + (int)pick(MAX_LAYERS);
+    for (int l = 0; l <= c->n_layers; l++)
+        p->units[l] = PICK(1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100, 129, 257, 400);
+    for (int l = 0; l < c->n_layers; l++)
+        work += (double)p->units[l] * (double)p->units[l + 1];
+    while (rows > 1 && work * (double)rows > MAX_WORK)
+        rows /= 2;
+    return rows;
+}
+
+static void pick_network(problem *p, int64_t rows, int sparse)
+{
+    fm_config *c = &p->config;
+    int n_losses = 0, n_solvers = 0;
+    while (fm_loss_name(n_losses))
+        n_losses++;
+    while (fm_solver_name(n_solvers, NULL))
+        n_solvers++;
+    for (int l = 0; l < c->n_layers; l++)
+        p->activations[l] = pick_activation(l + 1 < c->n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT);
+    c->units = p->units;
+    c->activations = p->activations;
+    c->loss = (int)pick(n_losses);
+    c->solver = pick(8) ? (int)pick(n_solvers) : -1;
+    if (c->solver >= 0)
+        fm_solver_name(c->solver, &p->n_slots);
+    c->alpha = pick(3) ? ldexp(1, (int)pick(40) - 30) : 0;
+    c->momentum = pick(3) * 0.5;
+    c->nesterov = (int)pick(2);
+    c->beta_1 = pick(3) * 0.45;
+    c->beta_2 = pick(3) * 0.4995;
+    c->epsilon = pick(2) ? 1e-8 : 1e-300;
+    c->max_rows = PICK(1, 2, 7, 16, 100, 1024, 1025, 5000);
+    c->max_nnz = sparse ? PICK(1, 100, 100000, 1000000) : 0;
+    c->isa = pick_isa(c->dtype);
+    p->batch_size = PICK(1, 2, 7, 16, 100, 1024, 1025, 5000);
+    if (rows > 100 && p->batch_size < 16)
+        p->batch_size = rows / 3;
+    if (p->batch_size > c->max_rows && pick(8))
+        c->max_rows = p->batch_size;
+}
+
+/* One field that cannot be, or that no memory can hold. */
+static void break_network(problem *p)
+{
+    fm_config *c = &p->config;
+    static const int64_t impossible[] = {0, -1, INT64_MIN, INT64_MAX, 1LL << 62, 1LL << 40};
+    const int64_t size = impossible[pick(6)];
+    switch (pick(8)) {
+    case 0: c->loss = (int)pick(200) - 100; break;
+    case 1: c->solver = (int)pick(200) - 100; break;
+    case 2: p->activations[pick(c->n_layers)] = (int)pick(200) - 100; break;
+    case 3: p->units[pick(c->n_layers + 1)] = size; break;
+    case 4: c->max_rows = size; break;
+    case 5: c->max_nnz = size; break;
+    case 6: c->isa = pick(2) ? "" : "nonesuch"; break;
+    default: c->dtype = (fm_dtype)(3 + pick(100)); break;
+    }
+}
+
+/* ---------------------------------------------------------------------- X, y */
+
+/* Rows and columns in either order and direction, with gaps or on top of each other. */
+static void new_dense(fm_matrix *X, int64_t n_rows, int64_t n_cols, flavour kind)
+{
+    const int64_t size = (int64_t)item(X->dtype), gap = pick(4);
+    int64_t rows = n_cols + gap, cols = 1;
+    if (pick(2)) {
+        rows = 1;
+        cols = n_rows + gap;
+    }
+    if (rarely())
+        rows = 0; /* a row that is repeated, as numpy.broadcast_to makes them */
+    const int64_t length = (n_rows - 1) * rows + (n_cols - 1) * cols + 1;
+    char *data = new_numbers(X->dtype, length, kind, 1);
+    if (pick(4) == 0) {
+        data += (n_rows - 1) * rows * size;
+        rows = -rows;
+    }
+    if (pick(4) == 0) {
+        data += (n_cols - 1) * cols * size;
+        cols = -cols;
+    }
+    X->data = data;
+    X->row_stride = rows * size;
+    X->col_stride = cols * size;
+}
+
+static void set_index(void *array, int bytes, int64_t i, int64_t value)
+{
+    if (bytes == 4)
+        ((int32_t *)array)[i] = (int32_t)value;
+    else
+        ((int64_t *)array)[i] = value;
+}
+
+static void break_csr(fm_matrix *X, void *indices, void *indptr)
+{
+    const int64_t value = PICK(-1, 1, 1000000, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN);
+    const int64_t near = pick(2) ? X->n_cols : X->nnz + 1;
+    if (X->nnz && pick(2))
+        set_index(indices, X->index_bytes, (int64_t)(random_bits() % (uint64_t)X->nnz),
+                  pick(2) ? value : near);
+    else
+        set_index(indptr, X->index_bytes, (int64_t)(random_bits() % (uint64_t)(X->n_rows + 1)),
+                  pick(2) ? value : near);
+    if (rarely())
+        X->index_bytes = (int)pick(16);
+}
+
+/* Columns in any order, repeated ones too; non-zeros that no row has at either end. */
+static void new_csr(fm_matrix *X, int64_t n_rows, int64_t n_cols, flavour kind)
+{
+    const int64_t longest = PICK(1, 2, 5, 30, 500), unused = pick(3), sorted = pick(2);
+    X->index_bytes = pick(2) ? 4 : 8;
+    void *indptr = new_array(n_rows + 1, (size_t)X->index_bytes);
+    int64_t *sizes = new_array(n_rows, sizeof(*sizes)), at = unused;
+    for (int64_t i = 0; i < n_rows; i++) {
+        sizes[i] = (int64_t)(random_bits() % (uint64_t)(longest + 1));
+        if (sorted && sizes[i] > n_cols)
+            sizes[i] = n_cols;
+        set_index(indptr, X->index_bytes, i, at);
+        at += sizes[i];
+    }
+    set_index(indptr, X->index_bytes, n_rows, at);
+    X->nnz = at + unused;
+    X->data = new_numbers(X->dtype, X->nnz, kind, 1);
+    void *indices = new_array(X->nnz, (size_t)X->index_bytes);
+    memset(indices, 0, (size_t)X->nnz * (size_t)X->index_bytes);
+    at = unused;
+    for (int64_t i = 0; i < n_rows; i++)
+        for (int64_t e = 0; e < sizes[i]; e++)
+            set_index(indices, X->index_bytes, at++,
+                      sorted ? e * n_cols / sizes[i] : (int64_t)(random_bits() % (uint64_t)n_cols));
+    if (pick(8) == 0)
+        break_csr(X, indices, indptr);
+    X->indices = indices;
+    X->indptr = indptr;
+}
+
+static void new_targets(problem *p, int64_t n_rows, flavour kind)
+{
+    const int64_t n_outputs = p->units[p->config.n_layers];
+    const int takes_labels = n_outputs > 1 && !strcmp(fm_loss_name(p->config.loss), "log_loss");
+    if (takes_labels ? pick(4) : rarely()) {
+        int32_t *labels = new_array(n_rows, sizeof(*labels));
+        for (int64_t i = 0; i < n_rows; i++)
+            labels[i] = (int32_t)(random_bits() % (uint64_t)n_outputs);
+        if (rarely())
+            labels[pick(n_rows)] = (int32_t)PICK(-1, n_outputs, INT32_MAX, INT32_MIN);
+        p->y.labels = labels;
+        return;
+    }
+    void *values = new_numbers(p->config.dtype, n_rows * n_outputs, kind, 1);
+    if (kind != SPECIAL && pick(2)) /* what log losses and poisson take */
+        for (int64_t i = 0; i < n_rows * n_outputs; i++)
+            set(values, p->config.dtype, i, fabs(get(values, p->config.dtype, i)));
+    p->y.values = values;
+}
+
+static void new_sample_weight(problem *p, int64_t n_rows)
+{
+    const int how = (int)pick(6);
+    if (how < 3)
+        return;
+    double *weight = new_array(n_rows, sizeof(*weight));
+    for (int64_t i = 0; i < n_rows; i++)
+        weight[i] = how == 3   ? fabs(uniform())
+                    : how == 4 ? (double)(random_bits() % 2)
+                               : number(SPECIAL);
+    p->sample_weight = weight;
+}
+
+static void new_order(problem *p, int64_t n_rows)
+{
+    p->n_order = pick(8) ? n_rows : pick(2 * n_rows + 1);
+    int64_t *order = new_array(p->n_order, sizeof(*order));
+    for (int64_t i = 0; i < p->n_order; i++)
+        order[i] = (int64_t)(random_bits() % (uint64_t)n_rows);
+    if (p->n_order && rarely())
+        order[pick(p->n_order)] = PICK(-1, n_rows, INT64_MAX, INT64_MIN);
+    p->order = order;
+}
+
+static void new_data(problem *p, int64_t n_rows, int sparse)
+{
+    const flavour kind = (flavour)pick(N_FLAVOURS), kind_of_y = (flavour)pick(N_FLAVOURS);
+    p->X = (fm_matrix){
+        .dtype = pick(2) ? FM_FLOAT64 : FM_FLOAT32, .n_rows = n_rows, .n_cols = p->units[0]};
+    if (sparse)
+        new_csr(&p->X, n_rows, p->units[0], kind);
+    else
+        new_dense(&p->X, n_rows, p->units[0], kind);
+    new_targets(p, n_rows, kind_of_y);
+    new_sample_weight(p, n_rows);
+    new_order(p, n_rows);
+    const flavour kind_of_W = rarely() ? SPECIAL : (flavour)pick(SPECIAL);
+    p->start = new_parameters(p, kind_of_W, 1);
+    for (int slot = 0; slot < p->n_slots; slot++)
+        p->state[slot] = new_parameters(p, pick(2) ? MOSTLY_ZERO : SMALL_INTEGERS, 0);
+    p->learning_rate = ldexp(1, (int)pick(30) - 25);
+    p->n_threads = (int)PICK(0, 2, 3, 5);
+    p->check_finite = (int)pick(2);
+}
+
+/* ---------------------------------------------------------------------- runs */
+
+typedef struct {
+    fm_status trained, differentiated, predicted;
+    double loss, objective;
+    int64_t step;
+    parameters end, state[4], gradient;
+    void *outputs;
+} result;
+
+static int64_t n_numbers(const problem *p, int l, int bias)
+{
+    return (bias ? 1 : p->units[l]) * p->units[l + 1];
+}
+
+static parameters empty_parameters(const problem *p)
+{
+    parameters all;
+    for (int l = 0; l < p->config.n_layers; l++) {
+        all.W[l] = new_array(n_numbers(p, l, 0), item(p->config.dtype));
+        all.b[l] = new_array(n_numbers(p, l, 1), item(p->config.dtype));
+        memset(all.W[l], 0, (size_t)n_numbers(p, l, 0) * item(p->config.dtype));
+        memset(all.b[l], 0, (size_t)n_numbers(p, l, 1) * item(p->config.dtype));
+    }
+    return all;
+}
+
+static int same_bits(const problem *p, const parameters *a, const parameters *b)
+{
+    const size_t size = item(p->config.dtype);
+    for (int l = 0; l < p->config.n_layers; l++)
+        if (memcmp(a->W[l], b->W[l], (size_t)n_numbers(p, l, 0) * size) ||
+            memcmp(a->b[l], b->b[l], (size_t)n_numbers(p, l, 1) * size))
+            return 0;
+    return 1;
+}
+
+static int all_finite(const void *array, fm_dtype dtype, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!isfinite(get(array, dtype, i)))
+            return 0;
+    return 1;
+}
+
+static int finite_parameters(const problem *p, const parameters *all)
+{
+    for (int l = 0; l < p->config.n_layers; l++)
+        if (!all_finite(all->W[l], p->config.dtype, n_numbers(p, l, 0)) ||
+            !all_finite(all->b[l], p->config.dtype, n_numbers(p, l, 1)))
+            return 0;
+    return 1;
+}
+
+static void *const *in(const parameters *all) { return (void *const *)all->W; }
+
+static void load(fm_net *net, int slot, const parameters *all)
+{
+    CHECK(fm_net_load(net, slot, (const void *const *)all->W, (const void *const *)all->b) ==
+          FM_OK);
+}
+
+static void store(fm_net *net, int slot, const parameters *all)
+{
+    CHECK(fm_net_store(net, slot, in(all), (void *const *)all->b) == FM_OK);
+}
+
+/* All mini-batches in one call, or in two that are cut between mini-batches. */
+static fm_status train(const problem *p, fm_net *net, result *r, int n_threads, int in_two)
+{
+    int64_t first = in_two ? p->n_order / p->batch_size / 2 * p->batch_size : p->n_order;
+    double loss = 0;
+    fm_status status = fm_net_train(net, &r->loss, &r->step, &p->X, &p->y, p->sample_weight,
+                                    p->order, first, p->batch_size, p->learning_rate, n_threads);
+    if (status == FM_OK && first < p->n_order)
+        status =
+            fm_net_train(net, &loss, &r->step, &p->X, &p->y, p->sample_weight, p->order + first,
+                         p->n_order - first, p->batch_size, p->learning_rate, n_threads);
+    r->loss += loss;
+    return status;
+}
+
+static void run(const problem *p, fm_net *net, result *r, int n_threads, int in_two)
+{
+    *r = (result){.end = empty_parameters(p), .gradient = empty_parameters(p)};
+    load(net, -1, &p->start);
+    store(net, -1, &r->end);
+    CHECK(same_bits(p, &r->end, &p->start));
+    r->differentiated =
+        fm_net_loss_grad(net, &r->objective, in(&r->gradient), (void *const *)r->gradient.b, &p->X,
+                         &p->y, p->sample_weight, n_threads);
+    for (int slot = 0; slot < p->n_slots; slot++)
+        load(net, slot, &p->state[slot]);
+    r->trained = train(p, net, r, n_threads, in_two);
+    store(net, -1, &r->end);
+    for (int slot = 0; slot < p->n_slots; slot++) {
+        r->state[slot] = empty_parameters(p);
+        store(net, slot, &r->state[slot]);
+    }
+    if (r->trained != FM_OK && r->trained != FM_ZERO_WEIGHT && !in_two)
+        CHECK(same_bits(p, &r->end, &p->start));
+    const int64_t n = p->X.n_rows * p->units[p->config.n_layers];
+    r->outputs = new_array(n, item(p->config.dtype));
+    memset(r->outputs, 0, (size_t)n * item(p->config.dtype));
+    r->predicted = fm_predict(r->outputs, &p->X, p->config.dtype, p->config.n_layers, p->units,
+                              (const void *const *)p->start.W, (const void *const *)p->start.b,
+                              p->activations, p->config.isa, p->check_finite, n_threads);
+}
+
+/* Bits of numbers that are not finite are not promised: see DESIGN.md. */
+static void check_same(const problem *p, const result *a, const result *b, int in_two)
+{
+    const int64_t n = p->X.n_rows * p->units[p->config.n_layers];
+    CHECK(a->differentiated == b->differentiated && a->predicted == b->predicted);
+    if (finite_parameters(p, &a->gradient) && isfinite(a->objective)) {
+        CHECK(same_bits(p, &a->gradient, &b->gradient));
+        CHECK(a->objective == b->objective);
+    }
+    if (finite_parameters(p, &p->start) && all_finite(a->outputs, p->config.dtype, n))
+        CHECK(!memcmp(a->outputs, b->outputs, (size_t)n * item(p->config.dtype)));
+    if (in_two && a->trained != FM_OK)
+        return; /* the first call may have refused what the second never saw */
+    CHECK(a->trained == b->trained && a->step == b->step);
+    if (!finite_parameters(p, &a->end))
+        return;
+    CHECK(same_bits(p, &a->end, &b->end));
+    for (int slot = 0; slot < p->n_slots; slot++)
+        if (finite_parameters(p, &a->state[slot]))
+            CHECK(same_bits(p, &a->state[slot], &b->state[slot]));
+    CHECK(in_two || !isfinite(a->loss) || a->loss == b->loss);
+}
+
+static void check_subnormals(void)
+{
+    volatile float smallest = 1e-45f;
+    CHECK(smallest * 1.0f != 0);
+}
+
+/* ------------------------------------------------------------------ one input */
+
+static void train_and_predict(const problem *p)
+{
+    static const struct {
+        int several, in_two;
+    } ways[] = {{0, 0}, {1, 0}, {1, 1}};
+    result results[3];
+    fm_status status = FM_OK;
+    seal_arrays();
+    for (int i = 0; i < 3; i++) {
+        fm_net *net;
+        status = fm_net_create(&net, &p->config);
+        CHECK((status == FM_OK) == (net != NULL));
+        if (status != FM_OK)
+            break;
+        run(p, net, &results[i], ways[i].several ? p->n_threads : 1, ways[i].in_two);
+        fm_net_free(net);
+        check_subnormals();
+        if (i > 0)
+            check_same(p, &results[0], &results[i], ways[i].in_two);
+    }
+}
+
+/* Creation, and a prediction, with an allocation that fails. */
+static void run_out_of_memory(const problem *p)
+{
+    fm_net *net;
+    const int64_t n = p->X.n_rows * p->units[p->config.n_layers];
+    void *outputs = new_array(n, item(p->config.dtype));
+    has_failed = 0;
+    fail_in = pick(4);
+    fm_status status = fm_net_create(&net, &p->config);
+    fail_in = -1;
+    CHECK(has_failed ? status == FM_NO_MEMORY && !net : (status == FM_OK) == (net != NULL));
+    fm_net_free(net);
+    has_failed = 0;
+    fail_in = pick(4);
+    status = fm_predict(outputs, &p->X, p->config.dtype, p->config.n_layers, p->units,
+                        (const void *const *)p->start.W, (const void *const *)p->start.b,
+                        p->activations, p->config.isa, p->check_finite, 1);
+    fail_in = -1;
+    CHECK(!has_failed || status == FM_NO_MEMORY);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    problem p = {.config.dtype = FM_FLOAT32};
+    fm_net *net;
+    input.bytes = bytes;
+    input.left = size;
+    p.config.dtype = (fm_dtype)pick(3);
+    input.random = checksum(bytes, size);
+    const int sparse = (int)pick(2);
+    const int64_t rows = pick_shape(&p);
+    pick_network(&p, rows, sparse);
+    if (rarely()) {
+        break_network(&p);
+        if (fm_net_create(&net, &p.config) != FM_OK)
+            CHECK(!net);
+        fm_net_free(net);
+        return 0;
+    }
+    new_data(&p, rows, sparse);
+    if (rarely())
+        run_out_of_memory(&p);
+    else
+        train_and_predict(&p);
+    free_arrays();
+    return 0;
+}
