@@ -40,6 +40,11 @@ $(VENV)/.built: $(VENV)/.packages $(SOURCES)
 	$(BIN)/python -m pip install -q --no-build-isolation --no-deps -e .
 	@touch $@
 
+# What Python files say about the tables, as static text.
+$(VENV)/.generated: $(VENV)/.built $(addprefix fastmlp/,_parameters.py schedules.py) tools/generate.py
+	$(BIN)/python tools/generate.py
+	@touch $@
+
 # Further tools: .lint and .docs install the extras of pyproject.toml with these names.
 $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.packages
 	@$(BIN)/python -c '$(REQUIREMENTS)' $* > $(VENV)/requirements-$*.txt
@@ -56,15 +61,15 @@ $(VENV)/.peers: $(VENV)/.packages
 
 # ------------------------------------------------------------------------------------- targets
 
-build: $(VENV)/.built ## set up .venv and build the package in place
+build: $(VENV)/.generated ## set up .venv and build the package in place
 
-test: $(VENV)/.built ## run all tests but the slow ones; ARGS="-k sparse" goes to pytest
+test: $(VENV)/.generated ## run all tests but the slow ones; ARGS="-k sparse" goes to pytest
 	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
 
-test-all: $(VENV)/.built ## run all tests
+test-all: $(VENV)/.generated ## run all tests
 	$(BIN)/python -m pytest -q $(ARGS)
 
-demo: $(VENV)/.built ## train fastmlp and scikit-learn side by side: a table and a picture
+demo: $(VENV)/.generated ## train fastmlp and scikit-learn side by side: a table and a picture
 	$(BIN)/python examples/digits.py
 
 # The C tests, then the tests of the binding on an instrumented build beside the usual one. Python
@@ -90,7 +95,7 @@ sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined,
 fuzz: ## search for inputs that break the C engine, with clang's libFuzzer; SECONDS=60
 	$(MAKE) -C tests/fuzz
 
-checksums: $(VENV)/.built ## checksums of fits, to compare two commits; ARGS="--out FILE"
+checksums: $(VENV)/.generated ## checksums of fits, to compare two commits; ARGS="--out FILE"
 	@$(BIN)/python tests/checksums.py $(ARGS)
 
 lint: $(VENV)/.lint ## check style and spelling of Python and C
@@ -114,7 +119,7 @@ bench-quick: ## a few minutes' worth of it
 	$(MAKE) VENV=$(PEER_VENV) $(PEER_VENV)/.built $(PEER_VENV)/.peers
 	$(PEER_VENV)/bin/python -m bench --quick $(ARGS)
 
-docs: $(VENV)/.built $(VENV)/.docs ## write the API reference to build/docs
+docs: $(VENV)/.generated $(VENV)/.docs ## write the API reference to build/docs
 	$(BIN)/pdoc --no-show-source --docformat numpy -o build/docs fastmlp
 
 wheel: $(VENV)/.packages ## build the source package and a release wheel into dist/

@@ -2,7 +2,19 @@
 
 __version__ = "0.1.0"
 
+from . import activations, callbacks, initializers, losses, optimizers, schedules
 from ._config import show_config
 from .mlp import MLPClassifier, MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor", "__version__", "show_config"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "__version__",
+    "activations",
+    "callbacks",
+    "initializers",
+    "losses",
+    "optimizers",
+    "schedules",
+    "show_config",
+]

@@ -6,7 +6,12 @@ moves one of them, this is the file to change.
 """
 
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils._param_validation import (
+    Interval,
+    Options,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.multiclass import _check_partial_fit_first_call as is_first_partial_fit
 from sklearn.utils.optimize import _check_optimize_result as check_optimize_result
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
@@ -23,4 +28,5 @@ __all__ = [
     "check_sample_weight",
     "fit_context",
     "is_first_partial_fit",
+    "validate_parameter_constraints",
 ]

@@ -19,7 +19,9 @@ import sklearn.neural_network as original
 from sklearn.exceptions import NotFittedError
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, _core, _fit
+from fastmlp import MLPClassifier, MLPRegressor, _core
+from fastmlp._parameters import FAMILIES
+from fastmlp._training import lbfgs
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -173,7 +175,19 @@ def test_wrong_parameters(name, parameter):
     for value in WRONG_PARAMETERS[parameter]:
         for _ in range(2):  # what was refused once is not remembered as good
             # Lists are not hashable, NumPy's scalars are no Python numbers: all take another path.
-            check_same(lambda m, v=value: make(m, name, **{parameter: v}).fit(X, y2).predict(X))
+            check_same(
+                lambda m, v=value: make(m, name, **{parameter: v}).fit(X, y2).predict(X),
+                words=parameter not in FAMILIES,  # ours names more members, and the objects
+            )
+
+
+@pytest.mark.parametrize("parameter", FAMILIES)
+def test_a_wrong_member_of_a_family_is_told_the_right_ones(parameter):
+    for value in ("x", None, 1, MLPClassifier(), int):
+        with pytest.raises(ValueError, match=f"The '{parameter}' parameter") as caught:
+            make(fastmlp, "MLPRegressor", **{parameter: value}).fit(X, z)
+        for member in FAMILIES[parameter]:
+            assert repr(member) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -376,8 +390,8 @@ def test_sample_weights(name, weights):
 )
 def test_equal_weights_are_no_weights(name, params, dtype, weight, monkeypatch):
     """However large or small, in the fit, its losses and its scores."""
-    monkeypatch.setattr(_fit, "LBFGS_ROWS", 8)
-    monkeypatch.setattr(_fit, "LBFGS_FLOPS", 1.0)  # a piece for every 8 rows
+    monkeypatch.setattr(lbfgs, "LBFGS_ROWS", 8)
+    monkeypatch.setattr(lbfgs, "LBFGS_FLOPS", 1.0)  # a piece for every 8 rows
     results = []
     for w in (None, np.full(30, weight)):
         estimator = make(fastmlp, name, alpha=0.0, batch_size=7, **params)
@@ -397,12 +411,12 @@ def test_equal_weights_are_no_weights(name, params, dtype, weight, monkeypatch):
 
 @pytest.mark.parametrize("ratio", [1e-300, 1e-30, 0.0])
 def test_pieces_for_lbfgs_of_hardly_any_weight(ratio, monkeypatch):
-    monkeypatch.setattr(_fit, "LBFGS_ROWS", 8)
+    monkeypatch.setattr(lbfgs, "LBFGS_ROWS", 8)
     weights = np.ones(30)
     weights[:8] = weights[24:] = ratio
     results = []
     for flops in (1.0, 1e9):  # a piece for every 8 rows, or one for all
-        monkeypatch.setattr(_fit, "LBFGS_FLOPS", flops)
+        monkeypatch.setattr(lbfgs, "LBFGS_FLOPS", flops)
         estimator = make(fastmlp, "MLPRegressor", solver="lbfgs")
         estimator.fit(X.astype(np.float32), z, sample_weight=weights)
         results.append(estimator.predict(X))
@@ -866,7 +880,7 @@ def test_dtype_of_weights_after_both(name, first, second, solver):
 
 def snapshot(estimator):
     """A deep copy of everything but the engine's objects."""
-    return copy.deepcopy({k: v for k, v in vars(estimator).items() if k != "_optimizer"})
+    return copy.deepcopy({k: v for k, v in vars(estimator).items() if k != "_session"})
 
 
 def assert_unchanged(estimator, before):

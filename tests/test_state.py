@@ -18,7 +18,8 @@ import scipy.sparse as sp
 import sklearn.neural_network as original
 
 import fastmlp
-from fastmlp import MLPClassifier, MLPRegressor, _core, _fit
+from fastmlp import MLPClassifier, MLPRegressor, _core
+from fastmlp._training import lbfgs, random_stream, stochastic
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -80,7 +81,7 @@ def test_an_int_starts_the_stream_anew():
     MLPRegressor(**SMALL | {"random_state": 5}).fit(X, z)
     np.testing.assert_array_equal(weights(MLPRegressor(**SMALL).fit(X, z)), first)
     # The generator behind it is kept: a fit inside a fit must not share it.
-    with _fit.random_stream(3) as outer:
+    with random_stream(3) as outer:
         MLPRegressor(**SMALL).fit(X, z)
         drawn = outer.uniform(size=4)
     np.testing.assert_array_equal(drawn, np.random.RandomState(3).uniform(size=4))
@@ -243,7 +244,7 @@ def test_a_fit_from_scratch_forgets_everything():
 def test_short_runs_change_nothing(monkeypatch, form):
     params = SMALL | {"batch_size": 7}
     expected = MLPClassifier(**params).fit(form(X), y)
-    monkeypatch.setattr(_fit, "RUN_FLOPS", 1)
+    monkeypatch.setattr(stochastic, "RUN_FLOPS", 1)
     estimator = MLPClassifier(**params).fit(form(X), y)
     np.testing.assert_array_equal(weights(estimator), weights(expected))
     np.testing.assert_allclose(estimator.loss_curve_, expected.loss_curve_, rtol=1e-14)
@@ -264,9 +265,9 @@ def test_short_runs_change_nothing(monkeypatch, form):
 def test_pieces_for_lbfgs_add_up(monkeypatch, form, w):
     params = SMALL | {"solver": "lbfgs", "alpha": 1.0}
     expected = original.MLPRegressor(**params).fit(form(X), z, w)
-    monkeypatch.setattr(_fit, "LBFGS_FLOPS", 1)
+    monkeypatch.setattr(lbfgs, "LBFGS_FLOPS", 1)
     for n_rows in (7, 10, 30, 60, 100):
-        monkeypatch.setattr(_fit, "LBFGS_ROWS", n_rows)
+        monkeypatch.setattr(lbfgs, "LBFGS_ROWS", n_rows)
         estimator = MLPRegressor(**params).fit(form(X), z, w)
         np.testing.assert_allclose(weights(estimator), weights(expected), rtol=1e-6, atol=1e-9)
         assert estimator.loss_ == pytest.approx(expected.loss_, rel=1e-9)
@@ -524,9 +525,9 @@ def test_data_are_not_kept(solver):
 
 def test_a_net_is_kept_between_calls_of_partial_fit_only():
     estimator = MLPRegressor(**SMALL).fit(X, z)
-    assert estimator._optimizer._kept is None
+    assert estimator._session._open is None
     estimator.partial_fit(X, z)
-    net = estimator._optimizer._kept.net
-    assert estimator.partial_fit(X, z)._optimizer._kept.net is net
-    assert copy.deepcopy(estimator)._optimizer._kept is None
-    assert estimator._optimizer._kept.net is net
+    net = estimator._session._open.net
+    assert estimator.partial_fit(X, z)._session._open.net is net
+    assert copy.deepcopy(estimator)._session._open is None
+    assert estimator._session._open.net is net

@@ -1,6 +1,6 @@
 """The structure of the code, kept by reading it: dependencies point one way.
 
-    mlp -> _fit -> _core -> fastmlp.h
+    mlp -> _base -> _training -> _core -> fastmlp.h
     engine -> host, kernels/kernels.h
     isa -> kernels -> gemm, tables -> simd
 
@@ -61,12 +61,28 @@ SIMD_SIDE = ["simd/[!x]*", "isa/*", "gemm/*", "kernels/[!k]*"]
 
 # What a module of the package may import of the package, and which other packages at all: those
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
+FAMILIES = {"activations", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
-    "__init__": {"mlp", "_config"},
+    "__init__": {"mlp", "_config", *FAMILIES, "callbacks", "initializers"},
     "_config": {"_core"},
-    "mlp": {"_fit", "_targets", "_threads", "_core", "_sklearn"},
-    "_fit": {"_targets", "_threads", "_core", "_sklearn"},
-    "_targets": {"_sklearn"},
+    "mlp": {"_base", "_parameters", "_training", "_sklearn", *FAMILIES},
+    "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
+    | {"optimizers"},
+    "_parameters": {"_network", "_families", "_sklearn", *FAMILIES},
+    "_network": {"_families", "initializers"},
+    **{name: {"_families"} for name in [*FAMILIES, "initializers"]},
+    "_families": {"_sklearn"},
+    "_rows": set(),
+    "callbacks": set(),
+    "_training": {"_training.*"},
+    "_training.stochastic": {"_training.*", "_network", "_parameters", "_core"}
+    | {"callbacks", "schedules"},
+    "_training.lbfgs": {"_training.*", "_network", "_parameters", "_threads", "_core", "_sklearn"},
+    "_training.session": {"_network", "optimizers", "schedules", "_core"},
+    "_training.state": set(),
+    "_training.problem": {"_training.targets", "_network"},
+    "_training.targets": {"_families", "losses", "_rows", "_sklearn"},
+    "_training.random": set(),
     "_threads": set(),
     "_sklearn": set(),
 }
@@ -75,7 +91,10 @@ REQUIRED = {"numpy", "scipy", "sklearn", "joblib", "threadpoolctl"}
 ENGINE_FILES = sorted(str(p.relative_to(ENGINE)) for p in ENGINE.rglob("*.[ch]"))
 SOURCES = [name for name in ENGINE_FILES if name.endswith(".c")]
 ISA_SOURCES = [name for name in SOURCES if name.startswith("isa/")]
-MODULES = sorted(p.stem for p in PACKAGE.glob("*.py"))
+MODULES = {
+    ".".join(p.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): p
+    for p in sorted(PACKAGE.rglob("*.py"))
+}
 
 
 def fits(name, patterns):
@@ -215,33 +234,35 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             if node.level:
-                module = f"fastmlp.{module}".rstrip(".")
+                package = path.relative_to(PACKAGE.parent).parent.parts
+                package = package[: len(package) - node.level + 1]
+                module = ".".join([*package, module]).rstrip(".")
             found += [(module, alias.name, id(node) in top) for alias in node.names]
     return found
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_import_one_way(module):
-    assert module in MAY_IMPORT, f"fastmlp/{module}.py has no place in MAY_IMPORT"
+    assert module in MAY_IMPORT, f"{MODULES[module]} has no place in MAY_IMPORT"
     used = set()
-    for target, name, _ in imports(PACKAGE / f"{module}.py"):
+    for target, name, _ in imports(MODULES[module]):
         if target == "fastmlp":
             used.add(name)
         elif target.startswith("fastmlp."):
-            used.add(target.split(".")[1])
-    modules = {*MODULES, "_core"}
-    assert used & modules <= MAY_IMPORT[module]
+            used.add(target.removeprefix("fastmlp."))
+    used &= {*MODULES, "_core"}
+    assert not {other for other in used if not fits(other, MAY_IMPORT[module])}
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_import_only_what_is_required(module):
-    top_level = {t.split(".")[0] for t, _, top in imports(PACKAGE / f"{module}.py") if top}
+    top_level = {t.split(".")[0] for t, _, top in imports(MODULES[module]) if top}
     assert top_level <= REQUIRED | {"fastmlp"} | set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m != "_sklearn"])
 def test_private_scikit_learn_stays_in_one_module(module):
-    for target, name, _ in imports(PACKAGE / f"{module}.py"):
+    for target, name, _ in imports(MODULES[module]):
         if target.split(".")[0] == "sklearn":
             path = f"{target}.{name}" if name else target
             assert not any(part.startswith("_") for part in path.split(".")), path
@@ -259,7 +280,7 @@ def test_version_is_said_once():
     assert 'version = { attr = "fastmlp.__version__" }' in project
     assert not re.search(r'^version = "', project, re.M)
     version = re.escape(fastmlp.__version__)
-    places = [*PACKAGE.glob("*.py*"), *ENGINE.rglob("*.[ch]"), ROOT / "setup.py"]
+    places = [*PACKAGE.rglob("*.py*"), *ENGINE.rglob("*.[ch]"), ROOT / "setup.py"]
     assert [p.name for p in places if re.search(version, p.read_text())] == ["__init__.py"]
 
 

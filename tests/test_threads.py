@@ -23,8 +23,9 @@ import threadpoolctl
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
-from fastmlp import MLPClassifier, _core, _fit
+from fastmlp import MLPClassifier, _core
 from fastmlp._threads import effective_n_threads, single_threaded_blas
+from fastmlp._training import lbfgs
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 TESTS = Path(__file__).parent
@@ -301,7 +302,7 @@ def test_lbfgs_keeps_blas_to_one_thread(fails, monkeypatch):
             raise KeyboardInterrupt
         return 0.0
 
-    objective = _fit._Objective
+    objective = lbfgs.Objective
     monkeypatch.setattr(objective, "__call__", lambda self, params: (loss_grad(self), 0 * params))
     with threadpoolctl.threadpool_limits(3, user_api="blas"):
         before = blas_threads()

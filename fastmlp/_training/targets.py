@@ -17,7 +17,10 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import unique_labels
 
-from ._sklearn import check_sample_weight
+from .. import _rows as _core
+from .._families import choice_of, name_of
+from .._sklearn import check_sample_weight
+from ..losses import Loss
 
 Scorer = Callable[[NDArray], float]
 
@@ -172,19 +175,19 @@ class Values:
     ----------
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Numbers.
-    loss : {'squared_error', 'poisson'}
+    loss : str or Loss
         Loss function.
     """
 
-    def __init__(self, y: NDArray, loss: str) -> None:
+    def __init__(self, y: NDArray, loss: str | Loss) -> None:
         if issparse(y):
             raise ValueError("A regressor needs y as a dense array, got a sparse matrix.")
         if y.dtype.kind not in "biuf":
             raise TypeError(f"y must hold numbers to regress on, got an array of dtype {y.dtype}.")
         self.y = y.reshape(len(y), -1)
         self.n_outputs = self.y.shape[1]
-        self.out_activation = "exp" if loss == "poisson" else "identity"
-        self.loss = loss
+        self.out_activation = _core.LOSSES[name_of(loss)].out_activation
+        self.loss = choice_of(loss)
 
     def coded(self, dtype: DTypeLike) -> NDArray:
         with np.errstate(over="ignore"):

@@ -1,0 +1,390 @@
+"""What both estimators share: validation, fit, outputs.
+
+Here a user's arguments become what ``_training`` and ``_core`` take, with scikit-learn's random
+stream, warnings and errors. Whatever is out of the ordinary is left to scikit-learn's own
+validation; arrays that plainly need none do not pay for it.
+"""
+
+import copy
+import math
+import warnings
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse, sparray, spmatrix
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils import Tags, column_or_1d
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from . import __version__, _core, _network
+from ._families import Choice, name_of
+from ._parameters import FAMILIES, named
+from ._sklearn import check_sample_weight, fit_context
+from ._threads import effective_n_threads
+from ._training import LBFGSFit, Problem, Session, State, StochasticFit, random_stream
+from .optimizers import is_stochastic
+
+Matrix = ArrayLike | sparray | spmatrix
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+# Combinations of parameters that scikit-learn has found valid. Its check takes 0.15 ms.
+_valid_parameters: set[tuple] = set()
+
+
+def _is_plain(X: Any) -> bool:
+    """Whether X is an array that the engine takes as it is, finite numbers granted."""
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.size > 0
+        and (X.dtype == _FLOAT64 or X.dtype == _FLOAT32)
+    )
+
+
+def _is_finite(a: NDArray) -> bool:
+    """Whether all numbers are finite. A finite sum says so at once, others may have overflown."""
+    if a.dtype.kind != "f":
+        return True
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(a.sum()) or bool(np.isfinite(a).all())
+
+
+def _fits_float32(X: NDArray) -> bool:
+    """Whether no number of X is too large for float32."""
+    limit = np.finfo(np.float32).max
+    return X.dtype == _FLOAT32 or bool(-limit <= X.min() and X.max() <= limit)
+
+
+def _to_csr(X: Any) -> Any:
+    """Turn the sparse matrices that validation lets pass (CSR, CSC) into CSR."""
+    return X.tocsr() if issparse(X) else X
+
+
+class BaseMLP(BaseEstimator):
+    """What both estimators share."""
+
+    # Differences between the two in how y is validated: options for scikit-learn, and the kinds
+    # of NumPy dtypes that need no conversion.
+    _y_options: ClassVar[dict[str, bool]]
+    _y_plain_kinds: ClassVar[str]
+
+    # ---------------------------------------------------------------------------- validation
+
+    def _validate_params(self) -> None:
+        """Check the constructor's parameters, those seen before at a glance."""
+        key: list[Any] | None = [type(self)]
+        for name in self._parameter_constraints:
+            value = getattr(self, name)
+            kind = type(value)
+            key.append(kind)
+            if kind in (int, float, str, bool) or (
+                kind is tuple and all(type(item) is int for item in value)
+            ):
+                key.append(value)
+            elif kind not in (type(None), list, np.random.RandomState) and not issubclass(
+                kind, Choice
+            ):
+                key = None
+                break
+        if key is None or tuple(key) not in _valid_parameters:
+            super()._validate_params()
+            if key is not None and len(_valid_parameters) < 10_000:
+                _valid_parameters.add(tuple(key))
+
+    def _knows_width(self, X: NDArray) -> bool:
+        """Whether X has as many features as in fit, and there are no names to compare."""
+        fitted = self.__dict__
+        return "feature_names_in_" not in fitted and fitted.get("n_features_in_") == X.shape[1]
+
+    def _validate_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
+        """Return X and y as arrays (X may be a CSR matrix), features counted and named."""
+        to_float32 = _network.asked_dtype(self) == _FLOAT32
+        if (
+            _is_plain(X)
+            and type(y) is np.ndarray
+            and y.ndim == 1
+            and len(y) == len(X)
+            and y.dtype.kind in self._y_plain_kinds
+            and (reset or self._knows_width(X))
+            and _is_finite(X)
+            and _is_finite(y)
+            and (not to_float32 or _fits_float32(X))
+        ):
+            if reset:
+                self.n_features_in_ = X.shape[1]
+                self.__dict__.pop("feature_names_in_", None)
+            return X, y
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=["csr", "csc"],
+            multi_output=True,
+            dtype=np.float32 if to_float32 else (np.float64, np.float32),
+            reset=reset,
+            **self._y_options,
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        return _to_csr(X), y
+
+    # ---------------------------------------------------------------------------- parameters
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params : dict
+            Values by name. ``loss__delta=2.0`` sets `delta` of the object that `loss` is, or stands
+            for if it is a name.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        nested = []
+        for key in list(params):
+            name, separator, own = key.partition("__")
+            if separator and name in FAMILIES:
+                nested.append((name, own, params.pop(key)))
+        super().set_params(**params)
+        for name, own, value in nested:
+            setattr(self, name, named(self, name).with_params(**{own: value}))
+        return self
+
+    # ----------------------------------------------------------------------------------- fit
+
+    @fit_context
+    def fit(self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None) -> Self:
+        """Fit the network to the training data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training data. float32 is computed in float32, anything else in float64, unless
+            `precision` says otherwise. CSR matrices stay sparse, other sparse formats become CSR.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Class labels, an indicator matrix of several labels per sample (dense or sparse), or
+            the numbers to regress on.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each sample in the loss. None stands for equal weights.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of its range, if the data are not finite, do not fit together or
+            not to those of the fit that is continued (``warm_start``), or if the weights have
+            grown beyond all bounds.
+        ZeroDivisionError
+            If the sample weights of a mini-batch sum to zero.
+
+        Notes
+        -----
+        Ctrl-C ends training by ``sgd`` or ``adam`` with a warning and leaves a usable estimator;
+        ``lbfgs`` passes the ``KeyboardInterrupt`` on, after it has kept the current weights. Any
+        other failure leaves the estimator as it was before the call, except that a warm start
+        that fails during training has changed the weights.
+        """
+        return self._fit(X, y, sample_weight, incremental=False)
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any = None
+    ) -> Self:
+        fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        before = self.__dict__.copy()
+        fit = None
+        try:
+            with random_stream(self.random_state) as rng:
+                fit = self._prepare(X, y, sample_weight, rng, fresh, incremental, classes)
+                fit.run()
+            if not incremental and hasattr(self, "_session"):
+                self._session.finish()
+            if not fit.state.is_finite():
+                raise ValueError(
+                    "Solver produced non-finite parameter weights. The input data may"
+                    " contain large values and need to be preprocessed."
+                )
+        except BaseException as error:
+            # A fit that was continued has changed weights in place, and an interrupted one is
+            # meant to be used. Any other has left no trace but in attributes.
+            published = fit is not None and fit.state.published
+            if not published or (fresh and isinstance(error, Exception)):
+                self.__dict__.clear()
+                self.__dict__.update(before)
+            raise
+        return self
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        rng: np.random.RandomState,
+        fresh: bool,
+        incremental: bool,
+        classes: Any,
+    ) -> StochasticFit | LBFGSFit:
+        """Do all that may refuse the arguments, and return the fit ready to run."""
+        if incremental:
+            self._take_classes(y, classes)
+        hidden = _network.hidden_widths(self.hidden_layer_sizes)
+        X, y = self._validate_data(X, y, reset=fresh)
+        targets = self._encode(y, incremental)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        if fresh:
+            widths = (X.shape[1], *hidden, targets.n_outputs)
+            self.out_activation_ = targets.out_activation
+            self.n_layers_ = len(widths)
+            dtype = _network.net_dtype(self, X)
+            state = State(*_network.initial(widths, dtype, name_of(self.activation), rng))
+        else:
+            widths = self._known_widths(X.shape[1], len(hidden), targets.n_outputs)
+            state = State.of(self)
+        self.n_outputs_ = targets.n_outputs
+        problem = Problem(
+            X,
+            targets,
+            sample_weight,
+            widths,
+            _network.activations(self),
+            _network.in_bfloat16(self),
+            effective_n_threads(self.n_jobs),
+        )
+        kind = StochasticFit if is_stochastic(self.solver) else LBFGSFit
+        return kind(self, problem, state, rng, incremental)
+
+    def _known_widths(self, n_features: int, n_hidden: int, n_outputs: int) -> tuple[int, ...]:
+        """Return the widths of the layers of the network that is to be trained on."""
+        if n_hidden != self.n_layers_ - 2:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes} asks for {n_hidden} hidden layers, "
+                f"but the network that is to be trained on has {self.n_layers_ - 2}."
+            )
+        coefs, _ = _network.parameters(self, n_features)
+        if n_outputs != self.n_outputs_:
+            raise ValueError(
+                f"y has {n_outputs} outputs, but the network that is to be trained on has "
+                f"{self.n_outputs_}."
+            )
+        return (n_features, *(W.shape[1] for W in coefs))
+
+    def _take_classes(self, y: Any, classes: Any) -> None:
+        """Hook of the classifier: look at the classes given to ``partial_fit``."""
+
+    # ------------------------------------------------------------------------------- predict
+
+    def _outputs(self, X: Any) -> NDArray:
+        """Return the output layer's activations, of shape (n_samples, n_outputs).
+
+        Their dtype is the one that ``precision`` names, else that of NumPy's products of X and the
+        weights.
+        """
+        fitted = self.__dict__
+        if "coefs_" not in fitted:
+            check_is_fitted(self, "coefs_")
+        n_threads = effective_n_threads(self.n_jobs)
+        layers = _network.activations(self)
+        asked, bfloat16 = _network.asked_dtype(self), _network.in_bfloat16(self)
+        if _is_plain(X) and self._knows_width(X):
+            coefs, intercepts = fitted["coefs_"], fitted["intercepts_"]
+            try:
+                dtype = coefs[0].dtype
+                if dtype == asked or (asked is None and (X.dtype == _FLOAT32 or dtype == _FLOAT64)):
+                    outputs = _core.predict(
+                        X,
+                        coefs,
+                        intercepts,
+                        layers,
+                        bfloat16=bfloat16,
+                        n_threads=n_threads,
+                        check_finite=True,
+                    )
+                    if outputs is not None:
+                        return outputs
+            except (AttributeError, LookupError, TypeError, ValueError):
+                pass  # told below, and better
+        options = {"dtype": np.float32} if asked == _FLOAT32 else {}
+        X = _to_csr(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False, **options))
+        coefs, intercepts = _network.parameters(self, X.shape[1])
+        dtype = asked or np.result_type(X.dtype, *coefs, *intercepts)
+        if dtype != _FLOAT32:
+            dtype = _FLOAT64  # wider ones and integers
+        if X.dtype != _FLOAT32:
+            X = X.astype(dtype, copy=False)
+        coefs = [np.require(W, dtype, "CA") for W in coefs]
+        intercepts = [np.require(b, dtype, "CA") for b in intercepts]
+        return _core.predict(X, coefs, intercepts, layers, bfloat16=bfloat16, n_threads=n_threads)
+
+    # ------------------------------------------------------------------- scikit-learn's hooks
+
+    # BaseEstimator notes and compares versions for scikit-learn's own estimators only.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return arrays, builtins and public classes: nothing of the engine, and no net."""
+        state = super().__getstate__() | {"_fastmlp_version": __version__}
+        session = state.pop("_session", None)
+        if session is not None and not session.finished:
+            state["_session"] = session.stored()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "_session" in state:
+            state["_session"] = Session.restored(state["_session"])
+        version = state.pop("_fastmlp_version", "unknown")
+        if version != __version__:
+            warnings.warn(
+                InconsistentVersionWarning(
+                    estimator_name=f"fastmlp.{type(self).__name__}",
+                    current_sklearn_version=__version__,
+                    original_sklearn_version=version,
+                ),
+                stacklevel=2,
+            )
+        super().__setstate__(state)
+
+    # Copies in memory keep what a pickle leaves out: the optimizer's state after `fit`, with which
+    # `partial_fit` goes on.
+
+    def __copy__(self) -> Self:
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = type(self).__new__(type(self))
+        memo[id(self)] = other
+        other.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return other
+
+    # scikit-learn's name for the optimizer's state is private, but its learning rates are what
+    # people change between calls of `partial_fit`.
+
+    @property
+    def _optimizer(self) -> Any:
+        try:
+            return self.__dict__["_session"].optimizer
+        except KeyError:
+            raise AttributeError("there is no optimizer before the first fit by one") from None
+
+    @_optimizer.deleter
+    def _optimizer(self) -> None:
+        del self._session
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags

@@ -1,0 +1,173 @@
+"""The network that the parameters ask for: widths, activations, precision, and its arrays.
+
+Widths are those of all layers, the input's first and the output's last. Weights and biases are
+lists of arrays, one for each layer but the input, or one flat vector ``[W0 .. WL | b0 .. bL]``.
+"""
+
+import operator
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ._families import choice_of
+from .initializers import GlorotUniform
+
+# Dtype of the weights by the parameter precision; None: it follows from the data.
+PRECISIONS = {
+    "auto": None,
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    "bfloat16": np.dtype(np.float32),  # operands of products are rounded further
+}
+
+
+def asked_dtype(est: Any) -> np.dtype | None:
+    """Return the dtype that ``precision`` names for weights and results, None for "auto"."""
+    if est.precision not in PRECISIONS:
+        names = ", ".join(map(repr, PRECISIONS))
+        raise ValueError(f"precision must be one of {names}, got {est.precision!r}.")
+    return PRECISIONS[est.precision]
+
+
+def net_dtype(est: Any, *arrays: Any) -> np.dtype:
+    """Return the dtype to compute in: the one asked for, else the widest of the arrays'."""
+    dtype = asked_dtype(est)
+    return np.result_type(*(a.dtype for a in arrays)) if dtype is None else dtype
+
+
+def in_bfloat16(est: Any) -> bool:
+    """Whether products take their operands rounded to bfloat16."""
+    return est.precision == "bfloat16"
+
+
+def activations(est: Any) -> tuple[str, ...]:
+    """Return the activation of each layer of weights."""
+    return (choice_of(est.activation),) * (est.n_layers_ - 2) + (est.out_activation_,)
+
+
+def hidden_widths(hidden_layer_sizes: Any) -> list[int]:
+    """Return the width of each hidden layer."""
+    sizes = hidden_layer_sizes
+    sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+    try:
+        too_small = any(size <= 0 for size in sizes)
+        widths = [operator.index(size) for size in sizes]
+        if any(isinstance(size, bool) for size in sizes):
+            raise TypeError  # as in scikit-learn, whose generator takes none for a size
+    except TypeError:
+        raise TypeError(f"hidden_layer_sizes must hold integers, got {sizes}.") from None
+    if too_small:
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return widths
+
+
+def count(widths: Sequence[int]) -> int:
+    """Return how many weights and biases a network with these layers has."""
+    return sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(widths))
+
+
+def views(flat: NDArray, widths: Sequence[int]) -> tuple[list[NDArray], list[NDArray]]:
+    """Return coefs and intercepts as views of a flat vector."""
+    coefs, intercepts, start = [], [], 0
+    for fan_in, fan_out in pairwise(widths):
+        coefs.append(flat[start : start + fan_in * fan_out].reshape(fan_in, fan_out))
+        start += fan_in * fan_out
+    for fan_out in widths[1:]:
+        intercepts.append(flat[start : start + fan_out])
+        start += fan_out
+    return coefs, intercepts
+
+
+def flatten(
+    coefs: list[NDArray], intercepts: list[NDArray], dtype: DTypeLike | None = None
+) -> NDArray:
+    """Return a new flat vector."""
+    return np.concatenate([a.ravel() for a in [*coefs, *intercepts]], dtype=dtype)
+
+
+def initial(
+    widths: Sequence[int],
+    dtype: DTypeLike,
+    activation: str,
+    rng: np.random.RandomState,
+) -> tuple[list[NDArray], list[NDArray]]:
+    """Draw coefs and intercepts, layer by layer."""
+    n_parameters = count(widths)
+    if n_parameters * np.dtype(dtype).itemsize > sys.maxsize:
+        raise ValueError(
+            f"A network with layers of {list(widths)} units has {n_parameters} parameters: more "
+            "than can be addressed."
+        )
+    coefs, intercepts = views(np.empty(n_parameters, dtype), widths)
+    initializer = GlorotUniform()
+    for W, b in zip(coefs, intercepts, strict=True):
+        initializer.draw(W, b, activation, rng)
+    return coefs, intercepts
+
+
+def parameters(est: Any, n_features: int) -> tuple[list[NDArray], list[NDArray]]:
+    """Return ``coefs_`` and ``intercepts_``, which the user may have replaced, after a check.
+
+    Raises
+    ------
+    ValueError
+        If an array is missing, is not a float32 or float64 array, or does not fit its neighbours.
+    """
+    coefs, intercepts = est.coefs_, est.intercepts_
+    n_layers = est.n_layers_ - 1
+    for name, arrays in (("coefs_", coefs), ("intercepts_", intercepts)):
+        if not isinstance(arrays, (list, tuple)) or len(arrays) != n_layers:
+            raise ValueError(
+                f"{name} must be a list of {n_layers} arrays, one for each layer of weights."
+            )
+        for i, a in enumerate(arrays):
+            is_array = isinstance(a, np.ndarray)
+            if not is_array or a.dtype.kind != "f" or a.dtype.itemsize not in (4, 8):
+                what = f"dtype {a.dtype}" if is_array else type(a).__name__
+                raise ValueError(
+                    f"{name}[{i}] must be a NumPy array of dtype float32 or float64, got {what}."
+                )
+    wrong = None
+    fan_in = n_features
+    for i in range(n_layers):
+        fan_out = _fan_out(est, coefs, intercepts, i)
+        for name, a, shape in (
+            ("coefs_", coefs[i], (fan_in, fan_out)),
+            ("intercepts_", intercepts[i], (fan_out,)),
+        ):
+            if a.shape != shape:
+                wrong = wrong or f"{name}[{i}] has shape {a.shape}, expected {shape}."
+        fan_in = fan_out
+    if wrong:
+        raise ValueError(wrong)
+    return coefs, intercepts
+
+
+def _fan_out(est: Any, coefs: list[NDArray], intercepts: list[NDArray], i: int) -> int:
+    """Return the width of layer i + 1, by a majority of three: one wrong array is outvoted."""
+    last = i == len(coefs) - 1
+    votes = [
+        coefs[i].shape[1] if coefs[i].ndim == 2 else None,
+        intercepts[i].shape[0] if intercepts[i].ndim == 1 else None,
+        est.n_outputs_ if last else coefs[i + 1].shape[0] if coefs[i + 1].ndim == 2 else None,
+    ]
+    votes = [vote for vote in votes if vote is not None] or [0]
+    return max(votes, key=votes.count)
+
+
+def make_writable(arrays: Sequence[NDArray], dtype: np.dtype | None = None) -> list[NDArray]:
+    """Return a list, the given one if it is one, of arrays that C can write in place.
+
+    Those that are read-only, strided, of foreign byte order or not of this dtype are replaced by
+    copies.
+    """
+    arrays = arrays if isinstance(arrays, list) else list(arrays)
+    for i, a in enumerate(arrays):
+        wanted = dtype or a.dtype.newbyteorder("=")
+        if not (a.flags.carray and a.dtype.isnative and a.dtype == wanted):
+            arrays[i] = np.array(a, dtype=wanted, order="C")
+    return arrays

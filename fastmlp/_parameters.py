@@ -1,0 +1,396 @@
+"""Every constructor parameter and every fitted attribute once.
+
+The estimators' signatures, annotations and docstrings in ``mlp.py`` are written from these tables
+by ``tools/generate.py``, as static text for editors and readers. What is checked at run time, the
+constraints and what a string means, is read from here.
+
+In the texts ``{members}`` is the list of a family's members, ``{score}`` what early stopping looks
+at and ``{output}`` the activation of the output layer.
+"""
+
+import functools
+from numbers import Integral, Real
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._families import Choice
+from ._network import PRECISIONS
+from ._sklearn import Interval, Options, StrOptions
+from .activations import ACTIVATIONS, Activation
+from .losses import LOSSES, Loss
+from .optimizers import OPTIMIZERS, Optimizer
+from .schedules import SCHEDULES, Schedule
+
+
+class Parameter(NamedTuple):
+    """A parameter of the constructors."""
+
+    default: Any
+    constraints: list[Any]  # of scikit-learn's validation
+    annotation: str  # in the signature
+    type: str  # in the docstring
+    text: str
+    estimators: tuple[str, ...] = ("MLPClassifier", "MLPRegressor")
+
+
+class Attribute(NamedTuple):
+    """An attribute of fitted estimators."""
+
+    type: str
+    text: str
+    estimators: tuple[str, ...] = ("MLPClassifier", "MLPRegressor")
+
+
+def _family(
+    default: str,
+    members: dict[str, type[Choice]],
+    base: type[Choice],
+    text: str,
+    estimators: tuple[str, ...] = ("MLPClassifier", "MLPRegressor"),
+) -> Parameter:
+    return Parameter(
+        default,
+        [StrOptions(set(members)), base],
+        f"{base.__name__}Name | {base.__name__}",
+        f"{{{', '.join(map(repr, members))}}} or {base.__name__}",
+        text,
+        estimators,
+    )
+
+
+def _flag(default: bool, text: str) -> Parameter:
+    return Parameter(default, ["boolean"], "bool", "bool", text)
+
+
+def _count(default: int, text: str) -> Parameter:
+    return Parameter(default, [Interval(Integral, 1, None, closed="left")], "int", "int", text)
+
+
+def _real(default: float, low: float, high: float | None, closed: str, text: str) -> Parameter:
+    return Parameter(default, [Interval(Real, low, high, closed=closed)], "float", "float", text)
+
+
+# In the order of the signature; those up to `activation` may be given by position.
+LAST_POSITIONAL = "activation"
+
+PARAMETERS = {
+    "loss": _family(
+        "squared_error",
+        LOSSES,
+        Loss,
+        """
+        Loss, a name or an object of :mod:`fastmlp.losses`:
+
+        {members}
+        """,
+        ("MLPRegressor",),
+    ),
+    "hidden_layer_sizes": Parameter(
+        (100,),
+        ["array-like", Interval(Integral, 1, None, closed="left")],
+        "int | Sequence[int]",
+        "int or array-like of shape (n_hidden_layers,)",
+        """
+        Width of each hidden layer, from input to output. An int means one hidden layer; an empty
+        sequence none, which makes the model linear. One or two layers of 50 to 500 units suit most
+        tabular data; time and memory grow with the product of neighbouring widths.
+        """,
+    ),
+    "activation": _family(
+        "relu",
+        ACTIVATIONS,
+        Activation,
+        """
+        Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`. 'relu'
+        is the usual choice and the fastest; 'tanh' is smooth, which 'lbfgs' likes, and bounded.
+
+        {members}
+        """,
+    ),
+    "solver": _family(
+        "adam",
+        OPTIMIZERS,
+        Optimizer,
+        """
+        Optimizer, a name or an object of :mod:`fastmlp.optimizers`. 'adam' works well on most data
+        without tuning, 'lbfgs' converges faster and further on small data (up to a few thousand
+        samples), 'sgd' can end at a better model once its learning rate is tuned. All of them
+        need features of similar scale: put a :class:`~sklearn.preprocessing.StandardScaler` in
+        front. An object carries its own parameters; the strings take `momentum` and
+        `nesterovs_momentum` ('sgd'), `beta_1`, `beta_2` and `epsilon` ('adam') and `max_fun`
+        ('lbfgs').
+
+        {members}
+        """,
+    ),
+    "alpha": _real(
+        0.0001,
+        0,
+        None,
+        "left",
+        """
+        Strength of the L2 regularisation: the loss of a mini-batch of n samples gains
+        ``alpha / (2 n)`` times the sum of all squared weights. Biases are not penalised. Values
+        from 1e-5 to 10 on a logarithmic grid are worth a search.
+        """,
+    ),
+    "batch_size": Parameter(
+        "auto",
+        [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        'int | Literal["auto"]',
+        "int or 'auto'",
+        """
+        Number of samples in a mini-batch; 'auto' is ``min(200, n_samples)``. The last mini-batch of
+        an epoch may be smaller. Not used by 'lbfgs'.
+        """,
+    ),
+    "learning_rate": _family(
+        "constant",
+        SCHEDULES,
+        Schedule,
+        """
+        Learning rate schedule of 'sgd', a name or an object of :mod:`fastmlp.schedules`:
+
+        {members}
+
+        Not used by 'adam' and 'lbfgs'.
+        """,
+    ),
+    "learning_rate_init": _real(
+        0.001,
+        0,
+        None,
+        "neither",
+        """
+        Initial learning rate, the most important parameter of 'sgd' and 'adam': typically 1e-4 to
+        1e-2 for 'adam', 1e-3 to 1e-1 for 'sgd'. Not used by 'lbfgs'.
+        """,
+    ),
+    "power_t": _real(
+        0.5, 0, None, "left", "Exponent of the schedule 'invscaling'. Only used by 'sgd'."
+    ),
+    "max_iter": _count(
+        200, "Largest number of epochs, for 'lbfgs' of iterations. A fit that ends there warns."
+    ),
+    "shuffle": _flag(
+        True, "Whether to shuffle the samples before each epoch. Not used by 'lbfgs'."
+    ),
+    "random_state": Parameter(
+        None,
+        ["random_state"],
+        "int | np.random.RandomState | None",
+        "int, RandomState instance or None",
+        """
+        Seed or generator of the initial weights, the validation split and the order of the
+        samples. The same int gives the same fit, bit by bit, for any number of threads. None uses
+        NumPy's global generator.
+        """,
+    ),
+    "tol": _real(
+        1e-4,
+        0,
+        None,
+        "left",
+        """
+        Least improvement of the loss, or of the validation score with `early_stopping`, that counts
+        as progress. For 'lbfgs': training stops when no entry of the projected gradient is larger.
+        """,
+    ),
+    "verbose": Parameter(
+        False,
+        ["verbose"],
+        "bool | int",
+        "bool or int",
+        "Whether to print loss and validation score of each epoch.",
+    ),
+    "warm_start": _flag(
+        False,
+        """
+        Whether `fit` continues from the weights of the previous call instead of new random ones.
+        Loss curve and counters are continued, the optimizer's state starts anew.
+        """,
+    ),
+    "momentum": _real(
+        0.9, 0, 1, "both", "Momentum coefficient of 'sgd', in [0, 1]; typically 0.9 to 0.99."
+    ),
+    "nesterovs_momentum": _flag(True, "Whether 'sgd' uses Nesterov's form of momentum."),
+    "early_stopping": _flag(
+        False,
+        """
+        Whether to hold out `validation_fraction` of the data, stop when the {score} on it has not
+        improved by `tol` for more than `n_iter_no_change` epochs, and return the weights that
+        scored best. {split}Not used by 'lbfgs', not available in `partial_fit`.
+        """,
+    ),
+    "validation_fraction": _real(
+        0.1,
+        0,
+        1,
+        "left",
+        "Fraction of the data that `early_stopping` holds out, in [0, 1).",
+    ),
+    "beta_1": _real(
+        0.9, 0, 1, "left", "Decay of the average of gradients kept by 'adam', in [0, 1)."
+    ),
+    "beta_2": _real(
+        0.999, 0, 1, "left", "Decay of the average of squared gradients kept by 'adam', in [0, 1)."
+    ),
+    "epsilon": _real(
+        1e-8,
+        0,
+        None,
+        "neither",
+        """
+        Added to the denominator of the step of 'adam', for stability, as no less than the smallest
+        normal number of the arithmetic (1.2e-38 in float32).
+        """,
+    ),
+    "n_iter_no_change": Parameter(
+        10,
+        [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "int | float",
+        "int or inf",
+        """
+        Number of successive epochs without progress by `tol` that are tolerated. Not used by
+        'lbfgs'.
+        """,
+    ),
+    "max_fun": _count(15000, "Largest number of evaluations of the loss by 'lbfgs'."),
+    "n_jobs": Parameter(
+        None,
+        [Integral, None],
+        "int | None",
+        "int or None",
+        """
+        Number of threads for training and prediction. None: all CPUs available to the process, one
+        inside a joblib worker. -1: all CPUs. Small problems use one thread in any case. Results do
+        not depend on it.
+        """,
+    ),
+    "precision": Parameter(
+        "auto",
+        [StrOptions(set(PRECISIONS))],
+        f"Literal[{', '.join(map(repr, PRECISIONS))}]".replace("'", '"'),
+        f"{{{', '.join(map(repr, PRECISIONS))}}}",
+        """
+        Arithmetic of training and prediction, and with it the dtype of weights and results:
+
+        - 'auto': float32 for X of dtype float32, float64 for any other
+        - 'float32': halves time and memory for float64 X and is accurate enough for nearly all
+          fits with 'sgd' and 'adam'
+        - 'float64': for any X
+        - 'bfloat16': float32, except that operands of matrix products (X, weights, activations,
+          back-propagated gradients) are rounded to bfloat16, which has eight significant bits.
+          Sums, weights, biases, optimizer state and losses are float32. Meant for large networks
+          on CPUs with instructions for such products (AMX, AVX512_BF16); elsewhere slower than
+          'float32'. 'lbfgs' may end early on so coarse a loss.
+        """,
+    ),
+}
+
+# What configures the strings: parameters of objects, by the parameters that hold their values.
+FLAT = {
+    "sgd": {"momentum": "momentum", "nesterov": "nesterovs_momentum"},
+    "adam": {"beta_1": "beta_1", "beta_2": "beta_2", "epsilon": "epsilon"},
+    "lbfgs": {"max_fun": "max_fun"},
+    "invscaling": {"power": "power_t"},
+}
+
+# Parameters that take a member of a family.
+FAMILIES = {
+    "activation": ACTIVATIONS,
+    "loss": LOSSES,
+    "solver": OPTIMIZERS,
+    "learning_rate": SCHEDULES,
+}
+
+
+def constraints(estimator: str) -> dict[str, list[Any]]:
+    """Return the constraints on the parameters of the estimator of this name."""
+    return {
+        name: parameter.constraints
+        for name, parameter in PARAMETERS.items()
+        if estimator in parameter.estimators
+    }
+
+
+def named(est: Any, parameter: str) -> Any:
+    """Return the object that the value of a parameter stands for."""
+    value = getattr(est, parameter)
+    if not isinstance(value, str):
+        return value
+    flat = [(own, getattr(est, name)) for own, name in FLAT.get(value, {}).items()]
+    return _made(FAMILIES[parameter][value], *flat)
+
+
+@functools.lru_cache(maxsize=1024)
+def _made(cls: type[Choice], *params: tuple[str, Any]) -> Choice:
+    """Return an object, which is a value, the same for the same parameters: checks take 10 us."""
+    return cls(**dict(params))
+
+
+ATTRIBUTES = {
+    "classes_": Attribute(
+        "ndarray of shape (n_classes,)",
+        """
+        Class labels in ascending order; for multilabel targets, the column indices of y.
+        """,
+        ("MLPClassifier",),
+    ),
+    "loss_": Attribute(
+        "float",
+        """
+        Loss of the last epoch: the mean over its mini-batches, regularisation included. For
+        'lbfgs' the loss at the end.
+        """,
+    ),
+    "best_loss_": Attribute(
+        "float or None",
+        """
+        Smallest entry of `loss_curve_`; None with `early_stopping`. Not set by ``solver='lbfgs'``.
+        """,
+    ),
+    "loss_curve_": Attribute(
+        "list of float",
+        """
+        Loss of every epoch since training from scratch began. Warm starts and `partial_fit` append
+        to it, so that it grows without bound. Not set by ``solver='lbfgs'``.
+        """,
+    ),
+    "validation_scores_": Attribute(
+        "list of float or None",
+        """
+        {Score} on the validation data after every epoch; None without `early_stopping`. Not set by
+        ``solver='lbfgs'``.
+        """,
+    ),
+    "best_validation_score_": Attribute(
+        "float or None",
+        """
+        Largest entry of `validation_scores_`; None without `early_stopping`. Not set by
+        ``solver='lbfgs'``.
+        """,
+    ),
+    "t_": Attribute("int", "Number of samples trained on, each counted once per epoch."),
+    "coefs_": Attribute(
+        "list of ndarray of shape (fan_in, fan_out)",
+        """
+        Weights of each layer, in the dtype of X ('lbfgs': float64) or as `precision` says. They may
+        be changed or replaced before `partial_fit`, a warm start or a prediction by float32 or
+        float64 arrays of the same shapes.
+        """,
+    ),
+    "intercepts_": Attribute(
+        "list of ndarray of shape (fan_out,)", "Biases of each layer, likewise."
+    ),
+    "n_iter_": Attribute("int", "Number of epochs or iterations of the last call."),
+    "n_layers_": Attribute("int", "Number of layers, input and output included."),
+    "n_outputs_": Attribute("int", "Width of the output layer."),
+    "out_activation_": Attribute("str", "Activation of the output layer: {output}."),
+    "n_features_in_": Attribute("int", "Number of features in X."),
+    "feature_names_in_": Attribute(
+        "ndarray of shape (n_features_in_,)",
+        "Names of the features. Set only if X has names that are all strings.",
+    ),
+}

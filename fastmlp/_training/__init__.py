@@ -1,0 +1,35 @@
+"""One fit.
+
+    problem     what is to be fitted: X, y, sample weights, the network
+    targets     what y means to the network
+    random      the random stream
+    session     the engine's network and the optimizer's state
+    state       how far training has got; becomes the fitted attributes
+    stochastic  training by mini-batches
+    lbfgs       training by L-BFGS
+
+A fit (``StochasticFit`` or ``LBFGSFit``) is made of an estimator's parameters, a problem and a
+state, and refuses there what it must. Then it is run. What it finds is in the state, which is
+published to the estimator when training ends.
+"""
+
+from .lbfgs import LBFGSFit
+from .problem import Problem
+from .random import random_stream
+from .session import Session
+from .state import State
+from .stochastic import StochasticFit
+from .targets import Labels, Values, decode, encode_labels
+
+__all__ = [
+    "LBFGSFit",
+    "Labels",
+    "Problem",
+    "Session",
+    "State",
+    "StochasticFit",
+    "Values",
+    "decode",
+    "encode_labels",
+    "random_stream",
+]

@@ -1,0 +1,133 @@
+"""Training by L-BFGS."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import scipy
+import scipy.optimize
+from numpy.typing import NDArray
+
+from .. import _core
+from .._network import asked_dtype, flatten, net_dtype, views
+from .._parameters import named
+from .._sklearn import check_optimize_result
+from .._threads import single_threaded_blas
+from .problem import Problem, near_one
+from .state import State
+
+# Work handed to C at once, in floating point operations: more than for mini-batches, because each
+# piece also moves all parameters in and out.
+LBFGS_FLOPS = 4e9
+# Rows that go through the network together.
+LBFGS_ROWS = 512
+
+_SCIPY = tuple(int(number) for number in scipy.__version__.split(".")[:2])
+
+
+class LBFGSFit:
+    """A fit by L-BFGS.
+
+    SciPy's optimizer works in float64, and so the fitted weights are float64 unless ``precision``
+    asks for another dtype. But it rounds the points at which it asks for loss and gradient to the
+    dtype of its starting point, so these are computed in float32 if X and the initial weights are.
+    """
+
+    def __init__(
+        self,
+        est: Any,
+        problem: Problem,
+        state: State,
+        rng: np.random.RandomState,
+        incremental: bool,
+    ) -> None:
+        self.est, self.problem, self.state = est, problem, state
+
+    def run(self) -> None:
+        """Minimise. Ctrl-C is passed on, as by scikit-learn, after the weights have been kept."""
+        est, state = self.est, self.state
+        params = flatten(state.coefs, state.intercepts, asked_dtype(est))
+        objective = Objective(est, self.problem, params)
+        max_fun = named(est, "solver").max_fun
+        options = {"maxfun": max_fun, "maxiter": est.max_iter, "gtol": est.tol}
+        if _SCIPY < (1, 15):  # later ones print nothing
+            options["iprint"] = 1 if est.verbose >= 1 else -1
+        try:
+            with single_threaded_blas():
+                result = scipy.optimize.minimize(
+                    objective, params, method="L-BFGS-B", jac=True, options=options
+                )
+        except BaseException:
+            self._publish(objective.params)
+            raise
+        state.epoch = check_optimize_result("lbfgs", result, est.max_iter)
+        state.loss = float(result.fun)
+        self._publish(result.x)
+
+    def _publish(self, params: NDArray) -> None:
+        dtype = asked_dtype(self.est)
+        params = params if dtype is None else params.astype(dtype, copy=False)
+        self.state.coefs, self.state.intercepts = views(params, self.problem.widths)
+        self.state.publish(self.est)
+
+
+class Objective:
+    """Loss and gradient over all of X: the function that L-BFGS minimises.
+
+    A large X is cut into pieces, so that Ctrl-C is seen between them. Piece c with the sum of
+    weights s_c enters with s_c / s; each brings the L2 term with an equal share of alpha.
+    """
+
+    def __init__(self, est: Any, problem: Problem, params: NDArray) -> None:
+        self.params = params
+        self.n_threads = problem.n_threads
+        self.dtype = net_dtype(est, problem.X, params)
+        self.pieces = self._pieces(problem)
+        max_rows = min(LBFGS_ROWS, problem.X.shape[0])
+        self.net = _core.Net(
+            max_rows=max_rows,
+            max_nnz=problem.max_nnz(max_rows),
+            **problem.config(self.dtype, est.alpha / len(self.pieces)),
+        )
+
+    def _pieces(self, problem: Problem) -> list[tuple[float, Any, NDArray, NDArray | None]]:
+        """Return share, X, y and sample weights of each piece."""
+        X, n_samples = problem.X, problem.X.shape[0]
+        y, sample_weight = problem.targets.coded(self.dtype), problem.engine_weight()
+        step = max(LBFGS_ROWS, int(LBFGS_FLOPS / problem.flops_per_row()))
+        shares = None if sample_weight is None else near_one(sample_weight)
+        # A piece of hardly any weight would have to be scaled up for its mean, and down again.
+        negligible = 0.0 if shares is None else 2.0**-64 * np.abs(shares).sum()
+        bounds, weights = [0], []
+        for stop in [*range(step, n_samples, step), n_samples]:
+            rows = slice(bounds[-1], stop)
+            weight = stop - rows.start if shares is None else shares[rows].sum()
+            is_weighty = abs(weight) > negligible
+            if not is_weighty and stop < n_samples:
+                continue  # without weight there is no mean: drawn into the next piece
+            if not is_weighty and weights:
+                bounds.pop()  # or, at the end, into the one before
+                weight = weights.pop()
+            bounds.append(stop)
+            weights.append(float(weight))
+        return [
+            (
+                weight / sum(weights) if len(weights) > 1 else 1.0,
+                X if len(weights) == 1 else X[start:stop],
+                y[start:stop],
+                None if sample_weight is None else sample_weight[start:stop],
+            )
+            for weight, (start, stop) in zip(weights, pairwise(bounds), strict=True)
+        ]
+
+    def __call__(self, params: NDArray) -> tuple[float, NDArray]:
+        self.params = params
+        params = np.ascontiguousarray(params, dtype=self.dtype)
+        loss, total = 0.0, None
+        for share, X, y, w in self.pieces:
+            gradient = np.empty_like(params)
+            loss += share * self.net.loss_grad(params, gradient, X, y, w, self.n_threads)
+            if share != 1.0:
+                gradient *= share
+            total = gradient if total is None else np.add(total, gradient, out=total)
+        return loss, total

@@ -1,0 +1,65 @@
+"""What is to be fitted."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from scipy.sparse import issparse
+
+from .._network import count
+from .targets import Labels, Values
+
+
+def near_one(sample_weight: NDArray) -> NDArray:
+    """Return sample weights of any size with the same ratios whose sums are no extreme numbers.
+
+    The factor is a power of two. Ordinary weights are returned as they are.
+    """
+    exponent = math.frexp(np.abs(sample_weight).max(initial=0.0))[1]
+    return sample_weight if abs(exponent) <= 32 else np.ldexp(sample_weight, -exponent)
+
+
+class Problem(NamedTuple):
+    """Data, and the network that is to be fitted to them."""
+
+    X: Any  # ndarray or CSR matrix, float32 or float64
+    targets: Labels | Values
+    sample_weight: NDArray | None
+    widths: tuple[int, ...]
+    activations: tuple[Any, ...]  # of each layer of weights
+    bfloat16: bool
+    n_threads: int
+
+    def config(self, dtype: DTypeLike, alpha: float) -> dict[str, Any]:
+        """Return what a net for this problem is made of."""
+        return {
+            "units": self.widths,
+            "dtype": np.dtype(dtype),
+            "bfloat16": self.bfloat16,
+            "activations": self.activations,
+            "loss": self.targets.loss,
+            "alpha": alpha,
+        }
+
+    def engine_weight(self) -> NDArray | None:
+        """Return the sample weights as the engine takes them."""
+        if self.sample_weight is None:
+            return None
+        return np.ascontiguousarray(self.sample_weight, dtype=np.float64)
+
+    def max_nnz(self, n_rows: int) -> int:
+        """Return a bound for the non-zeros of any n_rows rows, 0 for dense X."""
+        if not issparse(self.X):
+            return 0
+        per_row = np.diff(self.X.indptr)
+        largest = np.partition(per_row, len(per_row) - n_rows)[len(per_row) - n_rows :]
+        # Rounded up to a power of two, so that the batches of partial_fit can share a net.
+        return 1 << int(largest.sum(dtype=np.int64)).bit_length()
+
+    def flops_per_row(self) -> float:
+        """Return about what forward pass, delta and gradient cost for one row of X."""
+        weights = count(self.widths)
+        if issparse(self.X):
+            weights += (self.X.nnz / self.X.shape[0] - self.widths[0]) * self.widths[1]
+        return 6.0 * weights

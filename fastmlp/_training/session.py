@@ -1,0 +1,186 @@
+"""The engine's network and the state of its optimizer, from one call to the next."""
+
+import contextlib
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from .._network import count, views
+from ..optimizers import SGD, Adam, Optimizer
+from ..schedules import Constant, Schedule
+
+
+class OptimizerState:
+    """What an update rule remembers from one update to the next.
+
+    Attributes
+    ----------
+    rule : Optimizer
+        The update rule.
+    schedule : Schedule
+        How the learning rate develops.
+    learning_rate_init, learning_rate : float
+        Initial and current learning rate. Both may be set between calls of ``partial_fit``.
+    t : int
+        Updates made so far.
+    averages : tuple or None
+        Widths of the layers, and an array of shape (n_slots, n_parameters), each row laid out as
+        by ``_network.views``. None before the first update.
+    """
+
+    def __init__(self, rule: Optimizer, schedule: Schedule, learning_rate_init: float) -> None:
+        self.rule = rule
+        self.schedule = schedule
+        self.learning_rate_init = learning_rate_init
+        self._rate = float(learning_rate_init)
+        self.t = 0
+        self.averages: tuple[tuple[int, ...], NDArray] | None = None
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that the engine expects."""
+        return self._rate
+
+    @property
+    def learning_rate(self) -> float:
+        return self._rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._rate = rate
+
+
+class AdamState(OptimizerState):
+    """As in scikit-learn, ``learning_rate`` includes the bias corrections."""
+
+    rule: Adam
+
+    @property
+    def rate(self) -> float:
+        return self.learning_rate_init  # the engine corrects it in every update
+
+    @property
+    def learning_rate(self) -> float:
+        """Step size of the last update."""
+        if self.t == 0:
+            return float(self.learning_rate_init)
+        rule, t = self.rule, self.t
+        correction = math.sqrt(1 - rule.beta_2**t) / (1 - rule.beta_1**t)
+        return self.learning_rate_init * correction
+
+
+class _Open(NamedTuple):
+    """A net and what it was made for."""
+
+    net: _core.Net
+    config: dict[str, Any]
+    max_rows: int
+    max_nnz: int
+
+    def serves(self, config: dict[str, Any], max_rows: int, max_nnz: int) -> bool:
+        same_kind = (self.max_nnz > 0) == (max_nnz > 0)  # of X: sparse or dense
+        fits = self.max_rows >= max_rows and self.max_nnz >= max_nnz
+        return self.config == config and same_kind and fits
+
+    def averages(self) -> tuple[tuple[int, ...], NDArray]:
+        widths, n_slots = self.config["units"], _core.SOLVERS[self.config["solver"]]
+        averages = np.empty((n_slots, count(widths)), self.config["dtype"])
+        for slot, flat in enumerate(averages):
+            self.net.store_state(slot, *views(flat, widths))
+        return widths, averages
+
+
+class Session:
+    """A network in training: the engine's net and its optimizer's state.
+
+    Between calls of ``partial_fit`` it keeps the net, whose memory is costly to take anew and in
+    which the optimizer's averages live. What is stored or copied holds the averages instead. When a
+    ``fit`` has finished they are rarely wanted, and up to twice as large as the model: they are
+    kept for as long as the process lives and left out of pickles.
+
+    Attributes
+    ----------
+    optimizer : OptimizerState
+        Averages excepted while there is a net.
+    finished : bool
+        Whether the last call was ``fit``.
+    """
+
+    finished = False
+    _open: _Open | None = None
+
+    def __init__(self, rule: Optimizer, schedule: Schedule, learning_rate_init: float) -> None:
+        if isinstance(rule, Adam):
+            # As in scikit-learn, its learning rate follows no schedule.
+            self.optimizer = AdamState(rule, Constant(), learning_rate_init)
+        else:
+            self.optimizer = OptimizerState(rule, schedule, learning_rate_init)
+
+    @contextlib.contextmanager
+    def net(self, config: dict[str, Any], max_rows: int, max_nnz: int) -> Iterator[_core.Net]:
+        """Lend a net of this configuration that holds the optimizer's state."""
+        optimizer = self.optimizer
+        config = config | {"solver": optimizer.rule.name} | optimizer.rule.get_params()
+        self.finished = False
+        # In one step, so that a second thread that trains this estimator gets another net. Its
+        # numbers will be wrong, as they are then in scikit-learn, but nothing worse happens.
+        opened = self.__dict__.pop("_open", None)
+        averages = optimizer.averages
+        try:
+            if opened is None or not opened.serves(config, max_rows, max_nnz):
+                averages = averages if opened is None else opened.averages()
+                opened = None
+                net = _core.Net(max_rows=max_rows, max_nnz=max_nnz, **config)
+                if averages is not None:
+                    _load(net, config, *averages)
+                opened = _Open(net, config, max_rows, max_nnz)
+            averages = None
+            opened.net.step = optimizer.t
+            yield opened.net
+        finally:
+            if opened is not None:
+                optimizer.t = opened.net.step
+                opened.net.release_data()
+            optimizer.averages, self._open = averages, opened
+
+    def finish(self) -> None:
+        """Give the net's memory back and keep the optimizer's state for this process only."""
+        self.optimizer.averages, self._open = self._averages(), None
+        self.finished = True
+
+    def stored(self) -> dict[str, Any]:
+        """Return all there is to remember as arrays, builtins and public classes."""
+        return vars(self.optimizer) | {"averages": self._averages()}
+
+    @classmethod
+    def restored(cls, stored: dict[str, Any]) -> Self:
+        """Return the session that was stored."""
+        session = cls(stored["rule"], stored["schedule"], stored["learning_rate_init"])
+        vars(session.optimizer).update(stored)
+        return session
+
+    def _averages(self) -> tuple[tuple[int, ...], NDArray] | None:
+        opened, optimizer = self._open, self.optimizer
+        if isinstance(optimizer.rule, SGD) and optimizer.rule.momentum == 0:
+            return None  # without influence on the next update
+        return optimizer.averages if opened is None else opened.averages()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Session":
+        copied = Session.restored(copy.deepcopy(self.stored(), memo))
+        copied.finished = self.finished
+        return copied
+
+
+def _load(net: _core.Net, config: dict[str, Any], widths: tuple[int, ...], averages: Any) -> None:
+    if widths != config["units"]:
+        raise ValueError(
+            f"The solver's state is that of a network with layers of {list(widths)} units, but "
+            f"coefs_ and intercepts_ now have {list(config['units'])}."
+        )
+    for slot, flat in enumerate(averages.astype(config["dtype"], copy=False)):
+        net.load_state(slot, *views(flat, widths))

@@ -1,0 +1,112 @@
+"""How far a fit has got."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What becomes a fitted attribute of the estimator, and its name there. Early stopping and warm
+# starts go on from the private ones, whose names are scikit-learn's.
+PUBLISHED = {
+    "coefs": "coefs_",
+    "intercepts": "intercepts_",
+    "epoch": "n_iter_",
+    "samples_seen": "t_",
+    "loss": "loss_",
+    "loss_curve": "loss_curve_",
+    "best_loss": "best_loss_",
+    "validation_scores": "validation_scores_",
+    "best_validation_score": "best_validation_score_",
+    "no_improvement_count": "_no_improvement_count",
+    "best_coefs": "_best_coefs",
+    "best_intercepts": "_best_intercepts",
+    "session": "_session",
+}
+
+
+class State:
+    """Weights, counters and curves of a fit.
+
+    Attributes
+    ----------
+    coefs, intercepts : list of ndarray
+        Weights and biases, as they become ``coefs_`` and ``intercepts_``.
+    epoch : int
+        Epochs (or iterations of L-BFGS) of this fit so far.
+    samples_seen : int
+        Samples trained on since training from scratch began.
+    loss : float
+        Loss of the last epoch.
+    loss_curve : list of float
+        Loss of every epoch since training from scratch began.
+    validation_scores : list of float or None
+        Score on the validation data after every epoch.
+    best_loss, best_validation_score : float or None
+        The best of both curves.
+    no_improvement_count : int
+        Successive epochs without progress.
+    best_coefs, best_intercepts : list of ndarray
+        Copies of the weights that had the best validation score.
+    session : Session
+        The net and the optimizer's state, for calls of ``partial_fit``.
+
+    Those that this fit has no use for are not set.
+    """
+
+    def __init__(self, coefs: list[NDArray], intercepts: list[NDArray]) -> None:
+        self._fresh = True
+        self.published = False
+        self.coefs, self.intercepts = coefs, intercepts
+        self.epoch = self.samples_seen = 0
+
+    @classmethod
+    def of(cls, est: Any) -> "State":
+        """Return the state to go on from: where the estimator's last fit ended."""
+        state = cls(est.coefs_, est.intercepts_)
+        state._fresh = False
+        for own, attribute in PUBLISHED.items():
+            if attribute in est.__dict__:
+                setattr(state, own, est.__dict__[attribute])
+        state.epoch = 0
+        return state
+
+    def start_curves(self, early_stopping: bool) -> None:
+        """Begin the curves that are not there to be continued."""
+        start = {
+            "loss_curve": [],
+            "no_improvement_count": 0,
+            "best_loss": None if early_stopping else np.inf,
+            "validation_scores": [] if early_stopping else None,
+            "best_validation_score": -np.inf if early_stopping else None,
+        }
+        for name, value in start.items():
+            if getattr(self, name, None) is None:
+                setattr(self, name, value)
+        if early_stopping and not hasattr(self, "best_coefs"):
+            self.keep_best()
+
+    def end_epoch(self, loss: float, n_samples: int) -> None:
+        """Count an epoch."""
+        self.epoch += 1
+        self.loss = loss
+        self.samples_seen += n_samples
+        self.loss_curve.append(loss)
+
+    def keep_best(self) -> None:
+        """Copy the weights."""
+        self.best_coefs = [W.copy() for W in self.coefs]
+        self.best_intercepts = [b.copy() for b in self.intercepts]
+
+    def publish(self, est: Any) -> None:
+        """Make this the estimator's fitted state."""
+        found, attributes = self.__dict__, est.__dict__
+        for own, attribute in PUBLISHED.items():
+            if own in found:
+                attributes[attribute] = found[own]
+            elif self._fresh:  # of an earlier fit
+                attributes.pop(attribute, None)
+        self.published = True
+
+    def is_finite(self) -> bool:
+        """Whether no weight is infinite or NaN."""
+        return all(np.isfinite(a).all() for a in [*self.coefs, *self.intercepts])

@@ -1,0 +1,341 @@
+"""Activations, losses, optimizers, schedules and initializers: by name, as objects, in the tables.
+
+What is said of a member of a family in several places must be the same in all of them: a row of the
+engine's tables, a class, a name that the estimators take, a line of documentation.
+"""
+
+import copy
+import dataclasses
+import importlib.util
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import fastmlp
+from fastmlp import (
+    MLPClassifier,
+    MLPRegressor,
+    _rows,
+    activations,
+    initializers,
+    losses,
+    optimizers,
+    schedules,
+)
+from fastmlp._families import Choice, number
+from fastmlp._parameters import FAMILIES, FLAT, PARAMETERS
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ROOT = Path(__file__).parent.parent
+MEMBERS = {
+    f"{parameter}-{name}": (parameter, cls)
+    for parameter, members in FAMILIES.items()
+    for name, cls in members.items()
+}
+MODULES = {
+    "activation": activations,
+    "loss": losses,
+    "solver": optimizers,
+    "learning_rate": schedules,
+}
+SMALL = {"hidden_layer_sizes": (5, 4), "max_iter": 4, "random_state": 0}
+
+rng = np.random.RandomState(0)
+X = rng.uniform(-1, 1, (40, 3))
+z = np.exp(X[:, 0] - X[:, 1])
+y = (np.arange(40) % 3).astype(int)
+del rng
+
+
+def each_member(*names):
+    chosen = {k: v for k, v in MEMBERS.items() if not names or v[0] in names}
+    return pytest.mark.parametrize(("parameter", "cls"), chosen.values(), ids=chosen)
+
+
+def weights(estimator):
+    return np.concatenate([a.ravel() for a in estimator.coefs_ + estimator.intercepts_])
+
+
+def solver_for(parameter):
+    """Parameters with which it matters what the given one is."""
+    return {"solver": "sgd"} if parameter == "learning_rate" else {}
+
+
+# ---------------------------------------------------------------------------------------- tables
+
+
+def test_classes_are_the_rows_of_the_engine():
+    hidden = [row for row in _rows.ACTIVATIONS.values() if row.hidden]
+    of_numbers = [row for row in _rows.LOSSES.values() if row.targets in ("real", "nonnegative")]
+    for members, rows in (
+        (activations.ACTIVATIONS, hidden),
+        (losses.LOSSES, of_numbers),
+        (optimizers.OPTIMIZERS, list(_rows.OPTIMIZERS.values())),
+    ):
+        rows = {row.name: row for row in rows}
+        assert members.keys() - {"lbfgs"} == rows.keys()
+        for name, row in rows.items():
+            cls = members[name]
+            assert cls.__name__ == row.class_name
+            assert row.doc in " ".join(cls.__doc__.split())
+            fields = dataclasses.fields(cls)
+            assert [(f.name, f.default) for f in fields] == [p[:2] for p in row.parameters]
+            for field, parameter in zip(fields, row.parameters, strict=True):
+                if field.metadata["kind"] is not bool:
+                    assert field.metadata["inside"] == (parameter.low, parameter.high)
+            values = tuple(parameter.default for parameter in row.parameters)
+            assert cls().choice == (name, *values)
+
+
+def test_generated_text_is_up_to_date():
+    """`make build` writes it."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "tools" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    texts = generate.generated()
+    assert len(texts) == 4
+    for path, text in texts.items():
+        assert path.read_text() == text, f"{path} is not what tools/generate.py makes of the tables"
+
+
+def test_modules_export_their_families():
+    for parameter, module in MODULES.items():
+        classes = {cls.__name__ for cls in FAMILIES[parameter].values()}
+        base = next(iter(FAMILIES[parameter].values())).__mro__[1].__name__
+        assert set(module.__all__) == classes | {base, f"{base}Name"}
+        assert set(FAMILIES[parameter]) == set(getattr(module, f"{base}Name").__args__)
+
+
+def test_every_parameter_is_one_of_the_constructors():
+    for est in (MLPClassifier(), MLPRegressor()):
+        own = {k for k, v in PARAMETERS.items() if type(est).__name__ in v.estimators}
+        assert est.get_params().keys() == own == est._parameter_constraints.keys()
+    flat = [name for of_member in FLAT.values() for name in of_member.values()]
+    assert len(flat) == len(set(flat))
+    members = {name: cls for family in FAMILIES.values() for name, cls in family.items()}
+    for member, names in FLAT.items():
+        own = {f.name: f.default for f in dataclasses.fields(members[member])}
+        assert own == {k: PARAMETERS[name].default for k, name in names.items()}
+
+
+# --------------------------------------------------------------------------------------- objects
+
+
+@each_member()
+def test_a_name_means_the_object_with_its_defaults(parameter, cls):
+    params = SMALL | solver_for(parameter)
+    by_name = MLPRegressor(**params | {parameter: cls.name}).fit(X, z)
+    by_object = MLPRegressor(**params | {parameter: cls()}).fit(X, z)
+    np.testing.assert_array_equal(weights(by_object), weights(by_name))
+    np.testing.assert_array_equal(by_object.predict(X), by_name.predict(X))
+    assert by_object.out_activation_ == by_name.out_activation_
+    if parameter != "loss":
+        a, b = (MLPClassifier(**params | {parameter: v}).fit(X, y) for v in (cls.name, cls()))
+        np.testing.assert_array_equal(a.predict_proba(X), b.predict_proba(X))
+
+
+# An object's parameters, and the flat ones that mean the same.
+FLAT_FORMS = [
+    (
+        {"solver": optimizers.SGD(momentum=0.3, nesterov=False)},
+        {"solver": "sgd", "momentum": 0.3, "nesterovs_momentum": False},
+    ),
+    (
+        {"solver": optimizers.Adam(beta_1=0.5, beta_2=0.7, epsilon=0.1)},
+        {"solver": "adam", "beta_1": 0.5, "beta_2": 0.7, "epsilon": 0.1},
+    ),
+    ({"solver": optimizers.LBFGS(max_fun=3)}, {"solver": "lbfgs", "max_fun": 3}),
+    (
+        {"solver": "sgd", "learning_rate": schedules.InvScaling(power=0.1)},
+        {"solver": "sgd", "learning_rate": "invscaling", "power_t": 0.1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("with_object", "flat"), FLAT_FORMS, ids=str)
+def test_flat_parameters_configure_the_names_only(with_object, flat):
+    expected = weights(MLPRegressor(**SMALL | flat).fit(X, z))
+    np.testing.assert_array_equal(weights(MLPRegressor(**SMALL | with_object).fit(X, z)), expected)
+    defaults = SMALL | {k: v for k, v in flat.items() if k in FAMILIES}
+    assert (weights(MLPRegressor(**defaults).fit(X, z)) != expected).any()
+    # An object carries its own.
+    other = {k: PARAMETERS[k].default for k in flat.keys() - FAMILIES.keys()}
+    both = MLPRegressor(**SMALL | other | with_object).fit(X, z)
+    np.testing.assert_array_equal(weights(both), expected)
+
+
+@each_member()
+def test_members_are_values(parameter, cls):
+    member = cls()
+    assert member == cls()
+    assert hash(member) == hash(cls())
+    assert eval(repr(member), vars(MODULES[parameter])) == member
+    assert pickle.loads(pickle.dumps(member)) == copy.deepcopy(member) == clone(member) == member
+    assert all(member != other() for name, other in FAMILIES[parameter].items() if name != cls.name)
+    assert member.get_params() == {f.name: f.default for f in dataclasses.fields(cls)}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        member.no_such_attribute = 1
+    assert getattr(fastmlp, MODULES[parameter].__name__.split(".")[1]) is MODULES[parameter]
+
+
+@each_member()
+def test_parameters_of_members(parameter, cls):
+    for field in dataclasses.fields(cls):
+        kind = field.metadata["kind"]
+        wrong = ["a", None, [1.0]]
+        if kind is not bool:
+            low, high = field.metadata["inside"]
+            wrong += [np.nan, np.nextafter(low, -np.inf), np.nextafter(high, np.inf)]
+            wrong += [bound for bound in (low, high) if bound not in field.metadata["constraint"]]
+        for value in wrong:
+            if value in (np.inf, -np.inf) and not np.isfinite(value):
+                continue
+            with pytest.raises(ValueError, match=rf"'{field.name}' parameter of {cls.__name__}"):
+                cls(**{field.name: value})
+        # NumPy's scalars become Python's, which every file format knows.
+        value = kind(field.default)
+        scalar = {float: np.float64, int: np.int64, bool: np.bool_}[kind](value)
+        made = getattr(cls(**{field.name: scalar}), field.name)
+        assert type(made) is kind
+        assert made == value
+
+
+def test_bounds_may_be_closed():
+    assert optimizers.SGD(momentum=1).momentum == 1.0
+    assert optimizers.SGD(momentum=0).choice == ("sgd", 0.0, True)
+    with pytest.raises(ValueError, match="beta_1"):
+        optimizers.Adam(beta_1=1)
+    with pytest.raises(ValueError, match="epsilon"):
+        optimizers.Adam(epsilon=0)
+    with pytest.raises(ValueError, match="max_fun"):
+        optimizers.LBFGS(max_fun=2.5)
+
+
+@each_member()
+def test_a_member_of_another_family_is_refused(parameter, cls):
+    for other in FAMILIES.keys() - {parameter}:
+        for _ in range(2):  # what was refused once is not remembered as good
+            with pytest.raises(ValueError, match=f"The '{other}' parameter of MLPRegressor"):
+                MLPRegressor(**{other: cls()}).fit(X, z)
+
+
+def test_a_member_of_nobody_is_refused_by_the_engine():
+    @dataclasses.dataclass(frozen=True)
+    class Cubic(activations.Activation):
+        name = "cubic"
+        scale: float = number(1.0)
+
+    with pytest.raises(ValueError, match="cubic"):
+        MLPRegressor(activation=Cubic()).fit(X, z)
+
+
+def test_partial_fit_needs_a_stochastic_solver():
+    assert not hasattr(MLPClassifier(solver=optimizers.LBFGS()), "partial_fit")
+    assert hasattr(MLPClassifier(solver=optimizers.SGD()), "partial_fit")
+    for solver in (optimizers.SGD(), optimizers.Adam()):
+        a, b = (MLPClassifier(**SMALL, solver=s) for s in (solver, solver.name))
+        for e in (a, b):
+            e.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
+        np.testing.assert_array_equal(weights(a), weights(b))
+
+
+def test_glorot_uniform_is_scikit_learns():
+    W, b = np.empty((3, 5)), np.empty(5)
+    initializers.GlorotUniform().draw(W, b, "relu", np.random.RandomState(0))
+    stream, bound = np.random.RandomState(0), np.sqrt(6 / 8)
+    np.testing.assert_array_equal(W, stream.uniform(-bound, bound, (3, 5)))
+    np.testing.assert_array_equal(b, stream.uniform(-bound, bound, 5))
+    initializers.GlorotUniform().draw(W, b, "logistic", np.random.RandomState(0))
+    assert np.abs(W).max() <= np.sqrt(2 / 8)
+
+
+# ------------------------------------------------------------- parameters of parameters
+
+
+def test_parameters_of_objects_are_parameters_of_the_estimator():
+    est = MLPRegressor(solver=optimizers.SGD(momentum=0.5))
+    assert est.get_params()["solver__momentum"] == 0.5
+    assert "solver__momentum" not in est.get_params(deep=False)
+    before = est.solver
+    assert est.set_params(solver__momentum=0.25, alpha=3.0) is est
+    assert est.solver == optimizers.SGD(momentum=0.25)
+    assert est.alpha == 3.0
+    assert before == optimizers.SGD(momentum=0.5)  # others may hold it
+    est.set_params(solver__momentum=0.1, solver=optimizers.SGD(nesterov=False))
+    assert est.solver == optimizers.SGD(momentum=0.1, nesterov=False)
+    copied = clone(est)
+    assert copied.solver == est.solver
+    assert copied.get_params() == est.get_params()
+
+
+def test_parameters_of_a_name_make_it_an_object():
+    est = MLPRegressor(solver="adam", beta_1=0.5).set_params(solver__beta_2=0.25)
+    assert est.solver == optimizers.Adam(beta_1=0.5, beta_2=0.25)
+    assert "solver__beta_2" not in MLPRegressor().get_params()
+
+
+def test_wrong_parameters_of_objects():
+    est = MLPRegressor(solver=optimizers.SGD())
+    with pytest.raises(ValueError, match=r"Invalid parameter 'beta_1' for SGD\(.*\['momentum',"):
+        est.set_params(solver__beta_1=0.5)
+    with pytest.raises(ValueError, match="The 'momentum' parameter of SGD"):
+        est.set_params(solver__momentum=2)
+    with pytest.raises(ValueError, match="Invalid parameter"):
+        MLPClassifier().set_params(no_such__thing=1)
+    assert est.solver == optimizers.SGD()
+
+
+def test_searches_over_parameters_of_objects():
+    grid = {"solver__momentum": [0.0, 0.9], "learning_rate": ["constant", schedules.Adaptive()]}
+    est = MLPRegressor(**SMALL, solver=optimizers.SGD())
+    search = GridSearchCV(est, grid, cv=2).fit(X, z)
+    flat = GridSearchCV(
+        MLPRegressor(**SMALL, solver="sgd"),
+        {"momentum": [0.0, 0.9], "learning_rate": ["constant", "adaptive"]},
+        cv=2,
+    ).fit(X, z)
+    found, expected = (
+        dict(zip(map(key, s.cv_results_["params"]), s.cv_results_["mean_test_score"], strict=True))
+        for s, key in (
+            (search, lambda p: (p["solver__momentum"], p["learning_rate"] == "constant")),
+            (flat, lambda p: (p["momentum"], p["learning_rate"] == "constant")),
+        )
+    )
+    assert found == expected
+    assert search.best_estimator_.solver.momentum in (0.0, 0.9)
+    pipeline = make_pipeline(StandardScaler(), est)
+    pipeline.set_params(mlpregressor__solver__momentum=0.5).fit(X, z)
+    assert pipeline[-1].solver == optimizers.SGD(momentum=0.5)
+    assert est.get_params()["solver__momentum"] == 0.5
+
+
+@each_member()
+def test_objects_are_shown_and_stored(parameter, cls):
+    est = MLPRegressor(**SMALL | solver_for(parameter) | {parameter: cls()}).fit(X, z)
+    assert f"{parameter}={cls()!r}" in repr(est)
+    assert cls.__name__ in est._repr_html_()
+    back = pickle.loads(pickle.dumps(est))
+    assert getattr(back, parameter) == cls()
+    np.testing.assert_array_equal(back.predict(X), est.predict(X))
+
+
+def test_the_activation_may_be_replaced_after_fit():
+    """As in scikit-learn, prediction uses the one that is there."""
+    est = MLPRegressor(**SMALL).fit(X, z)
+    by_name = est.set_params(activation="tanh").predict(X)
+    by_object = est.set_params(activation=activations.Tanh()).predict(X)
+    np.testing.assert_array_equal(by_object, by_name)
+    assert (by_object != est.set_params(activation="relu").predict(X)).any()
+
+
+def test_choices_have_names():
+    for cls in [*(cls for _, cls in MEMBERS.values()), initializers.GlorotUniform]:
+        assert issubclass(cls, Choice)
+        assert cls.name.islower()
