@@ -46,6 +46,7 @@ MAY_INCLUDE = {
     "tables/tables.c": {"fastmlp.h"} | TABLES,
     "tables/losses.h": {"tables/activations.h"},
     "tables/optimizers.h": set(),
+    "tables/functions.h": {"simd/vmath.h"},
     "tables/activations.h": {"fastmlp.h", "simd/vmath.h"},
     "isa/*.c": {"simd/*.h", "kernels/*_set.h"},
     SEAM: {"fastmlp.h", "tables/optimizers.h"},
