@@ -150,7 +150,7 @@ class BaseMLP(BaseEstimator):
         nested = []
         for key in list(params):
             name, separator, own = key.partition("__")
-            if separator and name in FAMILIES:
+            if separator and name in FAMILIES and name in self._parameter_constraints:
                 nested.append((name, own, params.pop(key)))
         super().set_params(**params)
         for name, own, value in nested:

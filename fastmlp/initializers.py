@@ -16,7 +16,6 @@ class Initializer(Choice):
 
     def draw(self, W: NDArray, b: NDArray, activation: str, rng: np.random.RandomState) -> None:
         """Fill the weights (fan_in, fan_out) and biases (fan_out,) of a layer."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -287,8 +287,9 @@ def test_wrong_parameters_of_objects():
         est.set_params(solver__beta_1=0.5)
     with pytest.raises(ValueError, match="The 'momentum' parameter of SGD"):
         est.set_params(solver__momentum=2)
-    with pytest.raises(ValueError, match="Invalid parameter"):
-        MLPClassifier().set_params(no_such__thing=1)
+    for wrong in ("no_such__thing", "loss__delta"):  # which the classifier has not
+        with pytest.raises(ValueError, match="Invalid parameter"):
+            MLPClassifier().set_params(**{wrong: 1})
     assert est.solver == optimizers.SGD()
 
 

@@ -19,7 +19,9 @@ import sklearn.neural_network as original
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, _core
-from fastmlp._training import lbfgs, random_stream, stochastic
+from fastmlp._training import Session, lbfgs, random_stream, stochastic
+from fastmlp.optimizers import SGD, Adam
+from fastmlp.schedules import Constant
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -150,6 +152,24 @@ def test_the_solver_can_be_steered():
                 yield estimator._optimizer.learning_rate
 
     both(procedure)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_without_its_optimizer_an_estimator_starts_a_new_one(solver):
+    def procedure(module):
+        estimator = module.MLPRegressor(**SMALL | {"solver": solver}).fit(X, z)
+        del estimator._optimizer
+        assert not hasattr(estimator, "_optimizer")
+        yield weights(estimator.partial_fit(X, z))
+        yield estimator._optimizer.learning_rate
+
+    both(procedure)
+
+
+def test_learning_rate_before_the_first_update():
+    for rule in (Adam(), SGD()):
+        optimizer = Session(rule, Constant(), 1).optimizer
+        assert optimizer.learning_rate == optimizer.rate == 1.0
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
