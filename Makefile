@@ -8,7 +8,8 @@ BIN = $(VENV)/bin
 export FASTMLP_DEV ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-SOURCES = setup.py pyproject.toml $(wildcard fastmlp/*.pyx fastmlp/*.pxd src_c/*.[ch] src_c/*/*.[ch])
+SOURCES = setup.py pyproject.toml \
+  $(wildcard fastmlp/*.pyx fastmlp/*.pxd src_c/*.[ch] src_c/*/*.[ch] src_c/*/*.def)
 C_FILES = $(wildcard src_c/*.[ch] src_c/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.c bench/*.[ch])
 
 # Prints what pyproject.toml requires to "build", to "run", or for the extras that are named.

@@ -39,7 +39,7 @@ ABI3 = switch("FASTMLP_ABI3") and not sysconfig.get_config_var("Py_GIL_DISABLED"
 
 # The ISA files first: they take longest, and a parallel build ends soonest when they start first.
 ENGINE_SOURCES = sorted(map(str, Path("src_c").rglob("*.c")), key=lambda name: "/isa/" not in name)
-ENGINE_HEADERS = sorted(str(p) for p in Path("src_c").rglob("*.h"))
+ENGINE_HEADERS = sorted(str(p) for end in ("h", "def") for p in Path("src_c").rglob(f"*.{end}"))
 
 # -ffp-contract=off: a fused multiply-add happens only where the source says so, or results would
 # differ from compiler to compiler. Flags that change what arithmetic means are out of the question.

@@ -95,7 +95,7 @@ def _steps(core, shape, dtype, isa, n_threads):
         dtype=T,
         activations=["relu"] * len(shape.hidden) + [output],
         loss=loss,
-        solver="adam",
+        optimizer="adam",
         max_rows=shape.batch_size,
         isa=isa,
     )

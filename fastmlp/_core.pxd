@@ -18,14 +18,47 @@ cdef extern from "fastmlp.h" nogil:
         FM_BFLOAT16
 
     enum:
+        FM_MAX_BLOCK
+        FM_MAX_PARAMETERS
+        FM_CLOSED_LEFT
+        FM_CLOSED_RIGHT
         FM_FOR_HIDDEN
         FM_FOR_OUTPUT
-        FM_MAX_BLOCK
+        FM_FROM_OUTPUT
+
+    ctypedef enum fm_target_kind:
+        FM_TARGETS_REAL
+        FM_TARGETS_NONNEGATIVE
+        FM_TARGETS_CLASS
+        FM_TARGETS_BINARY
+
+    ctypedef struct fm_choice:
+        int row
+        double parameters[FM_MAX_PARAMETERS]
+
+    ctypedef struct fm_parameter:
+        const char *name
+        const char *doc
+        double initial, low, high
+        int closed, is_switch
+
+    ctypedef struct fm_table_row:
+        const char *name
+        const char *class_name
+        const char *doc
+        int n_parameters
+        fm_parameter parameters[FM_MAX_PARAMETERS]
+        int where, derivative
+        fm_target_kind targets
+        int output, canonical, mean_over_outputs
+        int n_slots, needs_norm
 
     const char *fm_status_text(fm_status status)
-    const char *fm_activation_name(int i, int *where)
-    const char *fm_loss_name(int i)
-    const char *fm_solver_name(int i, int *n_slots)
+    const fm_table_row *fm_activation_row(int i)
+    const fm_table_row *fm_loss_row(int i)
+    const fm_table_row *fm_optimizer_row(int i)
+    fm_choice fm_default_choice(const fm_table_row *row)
+    int fm_is_in_bounds(const fm_parameter *parameter, double value)
     const char *fm_isa_name(int i, int *available)
     const char *fm_bfloat16_isa_name(int i, int *available)
     fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype)
@@ -52,12 +85,9 @@ cdef extern from "fastmlp.h" nogil:
         fm_dtype dtype
         int n_layers
         const int64_t *units
-        const int *activations
-        int loss
-        int solver
-        double alpha, momentum
-        int nesterov
-        double beta_1, beta_2, epsilon
+        const fm_choice *activations
+        fm_choice loss, optimizer
+        double alpha
         int64_t max_rows, max_nnz
         const char *isa
 
@@ -78,5 +108,5 @@ cdef extern from "fastmlp.h" nogil:
                                const double *sample_weight, int n_threads)
     fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                          const int64_t *units, const void *const *W, const void *const *b,
-                         const int *activations, const char *isa, int check_finite,
+                         const fm_choice *activations, const char *isa, int check_finite,
                          int n_threads)

@@ -19,47 +19,108 @@ from libc.stdlib cimport calloc, free
 
 import os
 import re
+from collections import namedtuple
 
 import numpy as np
 
 
 # ------------------------------------------------------------------- tables
-def _activations(where):
-    cdef int i = 0, at
-    names = []
-    while fm_activation_name(i, &at) != NULL:
-        if at & where:
-            names.append(fm_activation_name(i, NULL).decode())
-        i += 1
-    return tuple(names)
+def _record(name, *fields):
+    return namedtuple(name, fields, module=__name__)
 
 
-def _rows():
-    cdef int i = 0, slots, available
-    numbers, losses, solvers, isas = {}, [], {}, {}
-    while fm_activation_name(i, NULL) != NULL:
-        numbers[fm_activation_name(i, NULL).decode()] = i
+_HEAD = ("name", "class_name", "doc", "parameters")
+Parameter = _record("Parameter", "name", "default", "low", "high", "closed", "doc")
+ActivationRow = _record("ActivationRow", *_HEAD, "hidden", "output", "from_output")
+LossRow = _record("LossRow", *_HEAD, "targets", "out_activation", "canonical", "mean")
+OptimizerRow = _record("OptimizerRow", *_HEAD, "n_slots", "needs_norm")
+
+ctypedef const fm_table_row *(*row_function)(int)
+
+
+cdef str _closed(int bounds):
+    """The name of FM_CLOSED_* among scikit-learn's intervals."""
+    return ("neither", "left", "right", "both")[bounds]
+
+
+cdef tuple _head(const fm_table_row *row):
+    """What a row of any table has."""
+    cdef const fm_parameter *p
+    parameters = []
+    for i in range(row.n_parameters):
+        p = &row.parameters[i]
+        default = bool(p.initial) if p.is_switch else p.initial
+        parameters.append(
+            Parameter(p.name.decode(), default, p.low, p.high, _closed(p.closed), p.doc.decode())
+        )
+    return row.name.decode(), row.class_name.decode(), row.doc.decode(), tuple(parameters)
+
+
+cdef str _activation_name(int i):
+    cdef const fm_table_row *row = fm_activation_row(i)
+    return None if row == NULL else row.name.decode()
+
+
+def _activations():
+    cdef const fm_table_row *row
+    cdef int i = 0
+    while fm_activation_row(i) != NULL:
+        row = fm_activation_row(i)
+        yield ActivationRow(
+            *_head(row),
+            hidden=bool(row.where & FM_FOR_HIDDEN),
+            output=bool(row.where & FM_FOR_OUTPUT),
+            from_output=row.derivative == FM_FROM_OUTPUT,
+        )
         i += 1
-    i = 0
-    while fm_loss_name(i) != NULL:
-        losses.append(fm_loss_name(i).decode())
+
+
+def _losses():
+    cdef const fm_table_row *row
+    cdef int i = 0
+    targets = {
+        FM_TARGETS_REAL: "real",
+        FM_TARGETS_NONNEGATIVE: "nonnegative",
+        FM_TARGETS_CLASS: "class",
+        FM_TARGETS_BINARY: "binary",
+    }
+    while fm_loss_row(i) != NULL:
+        row = fm_loss_row(i)
+        yield LossRow(
+            *_head(row),
+            targets=targets[row.targets],
+            out_activation=_activation_name(row.output),
+            canonical=_activation_name(row.canonical),
+            mean=bool(row.mean_over_outputs),
+        )
         i += 1
-    i = 0
-    while fm_solver_name(i, &slots) != NULL:
-        solvers[fm_solver_name(i, NULL).decode()] = slots
+
+
+def _optimizers():
+    cdef const fm_table_row *row
+    cdef int i = 0
+    while fm_optimizer_row(i) != NULL:
+        row = fm_optimizer_row(i)
+        yield OptimizerRow(*_head(row), n_slots=row.n_slots, needs_norm=bool(row.needs_norm))
         i += 1
-    i = 0
+
+
+def _isas():
+    cdef int i = 0, available
+    isas = {}
     while fm_isa_name(i, &available) != NULL:
         isas[fm_isa_name(i, NULL).decode()] = bool(available)
         i += 1
-    return numbers, tuple(losses), solvers, isas
+    return isas
 
 
-ACTIVATIONS = _activations(FM_FOR_HIDDEN)
-OUT_ACTIVATIONS = _activations(FM_FOR_OUTPUT)
-_ACTIVATION_NUMBERS, LOSSES, SOLVERS, _isas = _rows()
-ALL_ISAS = tuple(_isas)
-ISAS = tuple(name for name, available in _isas.items() if available)
+# Rows by name, in the engine's order.
+ACTIVATIONS = {row.name: row for row in _activations()}
+LOSSES = {row.name: row for row in _losses()}
+OPTIMIZERS = {row.name: row for row in _optimizers()}
+_available = _isas()
+ALL_ISAS = tuple(_available)
+ISAS = tuple(name for name in ALL_ISAS if _available[name])
 BUILD_INFO = fm_build_info().decode()
 MAX_BLOCK = FM_MAX_BLOCK
 
@@ -306,13 +367,60 @@ cdef int _read_params(const void **W, const void **b, coefs, intercepts, const i
     return 0
 
 
-cdef int _activation_number(name) except -1:
-    try:
-        return _ACTIVATION_NUMBERS[name]
-    except KeyError:
-        raise ValueError(
-            f"unknown activation {name!r}; there are {', '.join(_ACTIVATION_NUMBERS)}"
-        ) from None
+cdef dict _NUMBERS = {  # of rows, by name
+    what: {name: i for i, name in enumerate(rows)}
+    for what, rows in (
+        ("activation", ACTIVATIONS), ("loss", LOSSES), ("optimizer", OPTIMIZERS)
+    )
+}
+
+
+cdef int _choose(fm_choice *chosen, str what, row_function row_at, choice) except -1:
+    """Fill in a choice: a name, ``(name, *values)`` or ``(name, {parameter: value})``."""
+    cdef const fm_table_row *row
+    cdef dict numbers = _NUMBERS[what]
+    name, values = choice, ()
+    if isinstance(choice, tuple) and choice:
+        name, values = choice[0], choice[1:]
+    if not isinstance(name, str) or name not in numbers:
+        raise ValueError(f"unknown {what} {name!r}; there are {', '.join(numbers)}")
+    row = row_at(numbers[name])
+    chosen[0] = fm_default_choice(row)
+    if values:
+        _set_parameters(chosen, row, f"{what} {name!r}", values)
+    return 0
+
+
+cdef int _set_parameters(fm_choice *chosen, const fm_table_row *row, str what,
+                         tuple values) except -1:
+    cdef const fm_parameter *p
+    cdef double number
+    names = [row.parameters[i].name.decode() for i in range(row.n_parameters)]
+    if len(values) == 1 and isinstance(values[0], dict):
+        by_name = values[0]
+    elif len(values) <= len(names):
+        by_name = dict(zip(names, values, strict=False))
+    else:
+        raise ValueError(f"{what} has {len(names)} parameters, got {len(values)} values")
+    for name, value in by_name.items():
+        if name not in names:
+            raise ValueError(
+                f"{what} has no parameter {name!r}; it has {', '.join(names) or 'none'}"
+            )
+        p = &row.parameters[names.index(name)]
+        number = value
+        if not fm_is_in_bounds(p, number):
+            raise ValueError(f"{name} of {what} must be {_bounds(p)}, got {value!r}")
+        chosen.parameters[names.index(name)] = number
+    return 0
+
+
+cdef str _bounds(const fm_parameter *p):
+    if p.is_switch:
+        return "True or False"
+    left = "[" if p.closed & FM_CLOSED_LEFT else "("
+    right = "]" if p.closed & FM_CLOSED_RIGHT else ")"
+    return f"in {left}{p.low:g}, {p.high:g}{right}"
 
 
 cdef class _Layers:
@@ -320,14 +428,14 @@ cdef class _Layers:
 
     cdef int n
     cdef int64_t *units
-    cdef int *activations
+    cdef fm_choice *activations
     cdef const void **W
     cdef const void **b
 
     def __cinit__(self, int n):
         self.n = n
         self.units = <int64_t *>calloc(n + 1, sizeof(int64_t))
-        self.activations = <int *>calloc(n, sizeof(int))
+        self.activations = <fm_choice *>calloc(n, sizeof(fm_choice))
         self.W = <const void **>calloc(n, sizeof(void *))
         self.b = <const void **>calloc(n, sizeof(void *))
         if not self.units or not self.activations or not self.W or not self.b:
@@ -367,17 +475,16 @@ cdef class Net:
         Type of all parameters and arithmetic.
     bfloat16 : bool
         Whether products take their operands rounded to bfloat16; `dtype` is float32 then.
-    activations : sequence of str
-        One name per weight layer: hidden layers (``ACTIVATIONS``), then the output
-        (``OUT_ACTIVATIONS``).
-    loss : str
-        A name of ``LOSSES``.
-    solver : str or None
-        A name of ``SOLVERS``; None for a network that only serves `loss_grad`.
+    activations : sequence of choices
+        Rows of ``ACTIVATIONS``, one per weight layer, the output's last. A choice is a name, or
+        ``(name, *values)`` or ``(name, {parameter: value})`` with values of the row's parameters;
+        those left out have their defaults.
+    loss : choice
+        A row of ``LOSSES``.
+    optimizer : choice or None
+        A row of ``OPTIMIZERS``; None for a network that only serves `loss_grad`.
     alpha : float
         Strength of the L2 term.
-    momentum, nesterov, beta_1, beta_2, epsilon
-        Constants of the solvers.
     max_rows : int
         Rows of the largest mini-batch.
     max_nnz : int
@@ -389,7 +496,8 @@ cdef class Net:
     Raises
     ------
     ValueError
-        If a name is unknown, a size is below one, or the machine lacks `isa`.
+        If a name is unknown, a parameter out of bounds, a size below one, or the machine lacks
+        `isa`.
     MemoryError
         If memory is short or the product of sizes overflows.
     """
@@ -407,10 +515,8 @@ cdef class Net:
     cdef fm_targets y
     cdef const double *weight
 
-    def __init__(self, units, *, dtype, activations, loss, bint bfloat16=False, solver=None,
-                 double alpha=0.0, double momentum=0.9, bint nesterov=True, double beta_1=0.9,
-                 double beta_2=0.999, double epsilon=1e-8, int64_t max_rows=200,
-                 int64_t max_nnz=0, isa=None):
+    def __init__(self, units, *, dtype, activations, loss, bint bfloat16=False, optimizer=None,
+                 double alpha=0.0, int64_t max_rows=200, int64_t max_nnz=0, isa=None):
         cdef fm_config config
         cdef int i, n = len(units) - 1
         cdef bytes isa_name = None if isa is None else str(isa).encode()
@@ -418,28 +524,21 @@ cdef class Net:
             raise RuntimeError("a Net is initialised once")
         if n < 1 or len(activations) != n:
             raise ValueError("units needs at least two numbers and activations one name less")
-        if loss not in LOSSES:
-            raise ValueError(f"unknown loss {loss!r}; there are {', '.join(LOSSES)}")
-        if solver is not None and solver not in SOLVERS:
-            raise ValueError(f"unknown solver {solver!r}; there are {', '.join(SOLVERS)}")
         self.kind = _dtype_number(dtype)
         self.layers = _Layers(n)
         for i in range(n + 1):
             self.layers.units[i] = units[i]
         for i in range(n):
-            self.layers.activations[i] = _activation_number(activations[i])
+            _choose(&self.layers.activations[i], "activation", fm_activation_row, activations[i])
         config.dtype = _arithmetic(self.kind, bfloat16)
         config.n_layers = n
         config.units = self.layers.units
         config.activations = self.layers.activations
-        config.loss = LOSSES.index(loss)
-        config.solver = -1 if solver is None else list(SOLVERS).index(solver)
+        _choose(&config.loss, "loss", fm_loss_row, loss)
+        config.optimizer.row = -1
+        if optimizer is not None:
+            _choose(&config.optimizer, "optimizer", fm_optimizer_row, optimizer)
         config.alpha = alpha
-        config.momentum = momentum
-        config.nesterov = nesterov
-        config.beta_1 = beta_1
-        config.beta_2 = beta_2
-        config.epsilon = epsilon
         config.max_rows = max_rows
         config.max_nnz = max_nnz
         config.isa = _isa_chars(isa_name)
@@ -514,13 +613,13 @@ cdef class Net:
         self.copy(-1, coefs, intercepts, True)
 
     def load_state(self, int slot, coefs, intercepts):
-        """Copy one slot of the solver's state in (adam: 0 is m, 1 is v; sgd: 0 is velocity)."""
+        """Copy one slot of the optimizer's state in (adam: 0 is m, 1 is v; sgd: 0 is velocity)."""
         if slot < 0:
             raise ValueError(f"there is no state slot {slot}")
         self.copy(slot, coefs, intercepts, False)
 
     def store_state(self, int slot, coefs, intercepts):
-        """Copy one slot of the solver's state out."""
+        """Copy one slot of the optimizer's state out."""
         if slot < 0:
             raise ValueError(f"there is no state slot {slot}")
         self.copy(slot, coefs, intercepts, True)
@@ -694,8 +793,8 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     X : ndarray (n_samples, n_features) of float32 or float64, or CSR container
     coefs, intercepts : lists of ndarray
         Per layer (fan_in, fan_out) and (fan_out,), C-contiguous, all of one dtype.
-    activations : sequence of str
-        One name per layer, the output's last.
+    activations : sequence of choices
+        As for `Net`.
     bfloat16 : bool
         Whether products take their operands rounded to bfloat16; float32 parameters only.
     n_threads : int
@@ -732,7 +831,7 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
             )
         l.units[i] = shape[0]
         l.units[i + 1] = shape[1]
-        l.activations[i] = _activation_number(activations[i])
+        _choose(&l.activations[i], "activation", fm_activation_row, activations[i])
     _read_params(l.W, l.b, coefs, intercepts, l.units, n, kind, False, buffers)
     _read_matrix(&matrix, X, buffers)
     if matrix.n_cols != l.units[0]:

@@ -102,7 +102,7 @@ def name_of(value: str | Choice) -> str:
 
 def choice_of(value: str | Choice) -> str | tuple:
     """Return the engine's form of a member that is given by its name or as an object."""
-    return value if isinstance(value, str) else value.name
+    return value if isinstance(value, str) else value.choice
 
 
 C = TypeVar("C", bound=Choice)

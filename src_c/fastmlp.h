@@ -53,12 +53,65 @@ FM_API const char *fm_status_text(fm_status status);
 typedef enum { FM_FLOAT32 = 0, FM_FLOAT64 = 1, FM_BFLOAT16 = 2 } fm_dtype;
 
 /* ------------------------------------------------------------------ tables
- * Rows of activations.h, losses.h and optimizers.h; the index is the enum
- * value that fm_config takes. NULL past the end. */
+ * Activations, losses and optimizers are rows of tables (src_c/tables/). A choice is
+ * the number of a row and a value for each of its parameters, in the row's order. */
+enum { FM_MAX_PARAMETERS = 8 };
+
+typedef struct {
+    int row;
+    double parameters[FM_MAX_PARAMETERS]; /* what the row has no parameter for is not read */
+} fm_choice;
+
+/* Which of its bounds a parameter may take. */
+enum { FM_CLOSED_NEITHER = 0, FM_CLOSED_LEFT = 1, FM_CLOSED_RIGHT = 2, FM_CLOSED_BOTH = 3 };
+
+typedef struct {
+    const char *name, *doc;
+    double initial;          /* the default */
+    double low, high;
+    int closed;              /* FM_CLOSED_* */
+    int is_switch;           /* 0 and 1 are all there is */
+} fm_parameter;
+
+/* Where an activation may stand, and what its derivative is computed from. */
 enum { FM_FOR_HIDDEN = 1, FM_FOR_OUTPUT = 2 };
-FM_API const char *fm_activation_name(int i, int *where); /* where: FM_FOR_* */
-FM_API const char *fm_loss_name(int i);
-FM_API const char *fm_solver_name(int i, int *n_slots); /* state vectors per parameter */
+enum { FM_FROM_OUTPUT, FM_FROM_PREACTIVATION };
+
+/* What the targets of a loss are. */
+typedef enum {
+    FM_TARGETS_REAL,
+    FM_TARGETS_NONNEGATIVE,
+    FM_TARGETS_CLASS,        /* one of the outputs: its index, or a row of 0 and one 1 */
+    FM_TARGETS_BINARY        /* 0 or 1, or between, for each output */
+} fm_target_kind;
+
+typedef struct {
+    int index;               /* number of the row */
+    const char *name;        /* "squared_error" */
+    const char *class_name;  /* "SquaredError" */
+    const char *doc;         /* one line */
+    int n_parameters;
+    fm_parameter parameters[FM_MAX_PARAMETERS];
+    /* activations */
+    int where;               /* FM_FOR_* */
+    int derivative;          /* FM_FROM_* */
+    /* losses; activations as numbers of their rows */
+    fm_target_kind targets;
+    int output;              /* the usual output activation */
+    int canonical;           /* the one for which dLoss/dZ = A - Y, or -1 */
+    int mean_over_outputs;   /* the loss of a row is the mean over its outputs, not the sum */
+    /* optimizers */
+    int n_slots;             /* state vectors per parameter of the network */
+    int needs_norm;          /* of the whole gradient */
+} fm_table_row;
+
+/* NULL past the end. */
+FM_API const fm_table_row *fm_activation_row(int i);
+FM_API const fm_table_row *fm_loss_row(int i);
+FM_API const fm_table_row *fm_optimizer_row(int i);
+
+FM_API fm_choice fm_default_choice(const fm_table_row *row);
+FM_API int fm_is_in_bounds(const fm_parameter *parameter, double value);
 
 /* Kernel sets compiled in, best first; *available says whether this CPU and
  * operating system run it. NULL past the end. */
@@ -105,14 +158,10 @@ typedef struct {
     fm_dtype dtype;
     int n_layers;               /* weight layers, at least one */
     const int64_t *units;       /* (n_layers + 1,) */
-    const int *activations;     /* (n_layers,): hidden layers, then the output */
-    int loss;
-    int solver;                 /* row of the solver table; -1: loss_grad only */
+    const fm_choice *activations; /* (n_layers,): hidden layers, then the output */
+    fm_choice loss;
+    fm_choice optimizer;        /* of row -1: loss_grad only */
     double alpha;               /* L2 term: loss += alpha/2 |W|^2 / sum of weights */
-    double momentum;            /* sgd */
-    int nesterov;               /* sgd */
-    double beta_1, beta_2;      /* adam */
-    double epsilon;             /* adam; at least the smallest normal T is used */
     int64_t max_rows;           /* rows of the largest mini-batch */
     int64_t max_nnz;            /* 0: X is dense; else X is CSR, and no mini-batch (of a larger
                                    one, no FM_MAX_BLOCK of its rows) has more non-zeros */
@@ -129,7 +178,7 @@ FM_API const char *fm_net_isa(const fm_net *net);
 
 /* Copies parameters in or out. W[l] is (units[l], units[l+1]) row-major, b[l]
  * is (units[l+1],), both of T. Slot -1 is the parameters themselves, slots
- * 0 .. n_slots-1 the solver's state (adam: m, v; sgd: velocity), zero at
+ * 0 .. n_slots-1 the optimizer's state (adam: m, v; sgd: velocity), zero at
  * creation. */
 FM_API fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b);
 FM_API fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b);
@@ -158,7 +207,7 @@ FM_API fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, vo
  * check_finite, returns FM_NOT_FINITE when X, as T, holds NaN or inf. */
 FM_API fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                             const int64_t *units, const void *const *W, const void *const *b,
-                            const int *activations, const char *isa, int check_finite,
+                            const fm_choice *activations, const char *isa, int check_finite,
                             int n_threads);
 
 /* ----------------------------------------------------------------- threads

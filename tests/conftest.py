@@ -16,3 +16,10 @@ def isa(request):
 def dtype(request):
     """Every dtype of a network, as NumPy's dtype object."""
     return np.dtype(request.param)
+
+
+def pytest_make_parametrize_id(val):
+    """Name a choice of a table's row with other values than its defaults."""
+    if isinstance(val, tuple) and len(val) == 2 and isinstance(val[1], dict):
+        return f"{val[0]}-others"
+    return None

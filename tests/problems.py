@@ -12,19 +12,82 @@ import numpy as np
 import reference
 import scipy.sparse as sp
 
-# Loss and the output activation that scikit-learn pairs it with.
-CANONICAL = {name: loss.canonical for name, loss in reference.LOSS_TABLE.items()}
+# ------------------------------------------------------------------------------------- choices
 
-# A bias of the output units that brings every output activation to the middle of what every loss
-# accepts: positive for poisson, between 0 and 1 for the log losses.
-CENTRE = {"identity": 0.5, "relu": 0.5, "tanh": 0.5, "exp": -0.7}
+
+def choices(table, **fields):
+    """Return choices of all rows of a table of the reference, or of those with these fields.
+
+    A row that has parameters comes twice: with its defaults, and with other values.
+    """
+    chosen = []
+    for name, row in table.items():
+        if all(getattr(row, field) == value for field, value in fields.items()):
+            chosen += [name, (name, others(row))] if row.parameters else [name]
+    return chosen
+
+
+def others(row):
+    """Values of a row's parameters that are not the defaults."""
+    return {name: _other(parameter) for name, parameter in row.parameters.items()}
+
+
+def _other(parameter):
+    if isinstance(parameter.default, bool):
+        return not parameter.default
+    if np.isfinite([parameter.low, parameter.high]).all():
+        return parameter.low + 0.37 * (parameter.high - parameter.low)
+    return 2.5 * parameter.default
+
+
+HIDDEN = choices(reference.ACTIVATIONS, hidden=True)
+OUTPUT = choices(reference.ACTIVATIONS, output=True)
+LOSSES = choices(reference.LOSSES)
+OPTIMIZERS = choices(reference.OPTIMIZERS)
+
+# Pairs of a loss and the activation for which delta is a - y.
+CANONICAL = [(name, row.canonical) for name, row in reference.LOSSES.items() if row.canonical]
+
+
+def row_of(table, choice):
+    return table[reference.name_of(choice)]
+
+
+def n_slots(optimizer):
+    return row_of(reference.OPTIMIZERS, optimizer).n_slots
+
+
+def centre(out):
+    """A bias that brings an output into the middle of what every loss accepts, [0, 1].
+
+    None if all values of the activation lie there.
+    """
+    row, values = reference.choose(reference.ACTIVATIONS, out)
+    z = np.linspace(-4, 4, 801)[:, np.newaxis]
+    a = row.f(z, **values)
+    return None if ((a >= 0) & (a <= 1)).all() else z[np.abs(a - 0.5).argmin(), 0]
+
+
+def targets(kind, rng, n, q, labels=False):
+    """Random targets of the kind that a loss takes."""
+    if kind == "real":
+        return rng.normal(size=(n, q))
+    if kind == "nonnegative":
+        return rng.poisson(1.5, size=(n, q))
+    if kind == "binary":
+        return rng.integers(2, size=(n, q))
+    classes = rng.integers(q, size=n)
+    return classes.astype(np.int32) if labels else np.eye(q)[classes]
+
+
+# ------------------------------------------------------------------------------------ problems
 
 
 @dataclass
 class Problem:
     units: list
-    activations: list
-    loss: str
+    activations: list  # choices, as the loss
+    loss: object
     X: object
     y: np.ndarray
     sample_weight: np.ndarray | None
@@ -91,39 +154,30 @@ def make(
 ):
     """A random problem on which every (loss, output activation) pair is well defined.
 
-    hidden is one name or one per hidden layer; out defaults to the loss's usual one. labels makes
-    y class indices instead of one-hot rows; density makes X sparse (CSR) with that share of
-    non-zeros.
+    hidden is one choice or a list of one per hidden layer; out defaults to the loss's usual one.
+    labels makes y class indices instead of one-hot rows; density makes X sparse (CSR) with that
+    share of non-zeros.
     """
     rng = np.random.default_rng([seed, n, *units])
-    hidden = [hidden] * (len(units) - 2) if isinstance(hidden, str) else list(hidden)
-    out = out or CANONICAL[loss]
+    hidden = list(hidden) if isinstance(hidden, list) else [hidden] * (len(units) - 2)
+    row = row_of(reference.LOSSES, loss)
+    out = out or row.out_activation
     X = rng.normal(size=(n, units[0]))
     if density is not None:
         X = sp.csr_array(X * (rng.random(X.shape) < density))
     q = units[-1]
-    if loss == "squared_error":
-        y = rng.normal(size=(n, q))
-    elif loss == "poisson":
-        y = rng.poisson(1.5, size=(n, q))
-    elif loss == "log_loss":
-        y = (
-            rng.integers(q, size=n).astype(np.int32)
-            if labels
-            else np.eye(q)[rng.integers(q, size=n)]
-        )
-    else:
-        y = rng.integers(2, size=(n, q))
+    y = targets(row.targets, rng, n, q, labels)
     sample_weight = None
     if weighted:
         sample_weight = rng.random(n) * rng.integers(2, size=n)  # about half of them zero
         sample_weight[0] = 1
-    # Glorot's scale keeps activations of order one. The last layer is drawn smaller: see CENTRE.
+    # Glorot's scale keeps activations of order one. The last layer is drawn smaller if need be.
     coefs = [rng.normal(size=s) * np.sqrt(2 / sum(s)) for s in pairwise(units)]
     intercepts = [rng.normal(size=m) * 0.2 for m in units[1:]]
-    if out in CENTRE:
+    bias = centre(out)
+    if bias is not None:
         coefs[-1] *= 0.1 / max(1, np.sqrt(units[-2] / 10))
-        intercepts[-1] = CENTRE[out] + 0.1 * rng.random(q)
+        intercepts[-1] = bias + 0.1 * rng.random(q)
     return Problem(
         list(units),
         [*hidden, out],
@@ -191,7 +245,7 @@ def with_zeros(p, seed=0):
 def _assert_exact(p, limit):
     """No partial sum of integers in a step on p can reach limit."""
     X = reference.dense_rows(p.X, np.arange(p.n), np.float64)
-    A = reference.forward(X, p.coefs, p.intercepts, p.activations)
+    _, A = reference.forward(X, p.coefs, p.intercepts, p.activations)
     delta = (A[-1] - p.y) * p.sample_weight[:, np.newaxis]
     for i in reversed(range(len(p.coefs))):
         assert (np.abs(A[i]) @ np.abs(p.coefs[i])).max() < limit
@@ -219,7 +273,7 @@ def loss_grad(core, p, *, n_threads=0, **options):
 def train(
     core,
     p,
-    solver,
+    optimizer,
     *,
     order=None,
     batch_size=None,
@@ -230,17 +284,17 @@ def train(
 ):
     """Train and return losses (one per epoch), params, state (both lists of arrays) and step."""
     order = np.arange(p.n) if order is None else order
-    net = p.net(core, solver=solver, **options)
+    net = p.net(core, optimizer=optimizer, **options)
     losses = [
         net.train(
             p.X, p.y, p.sample_weight, order, batch_size or p.n, learning_rate, n_threads=n_threads
         )
         for _ in range(epochs)
     ]
-    return result(net, p, solver, losses)
+    return result(net, p, optimizer, losses)
 
 
-def result(net, p, solver, losses):
+def result(net, p, optimizer, losses):
     def stored(store, *slot):
         coefs = [np.full_like(W, np.nan) for W in p.coefs]
         intercepts = [np.full_like(b, np.nan) for b in p.intercepts]
@@ -250,7 +304,7 @@ def result(net, p, solver, losses):
     return SimpleNamespace(
         losses=np.array(losses),
         params=stored(net.store_params),
-        state=[P for i in range(reference.SOLVERS[solver]) for P in stored(net.store_state, i)],
+        state=[P for i in range(n_slots(optimizer)) for P in stored(net.store_state, i)],
         step=net.step,
     )
 

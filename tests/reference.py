@@ -32,18 +32,61 @@ Formulas cite
     [MN]   McCullagh, Nelder: Generalized Linear Models, 2nd ed. Chapman & Hall, 1989.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from operator import index
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
+# ----------------------------------------------------------------------------------------- tables
+#
+# A row of a table may have parameters. A choice is a name, which stands for the defaults, or a
+# tuple (name, *values) or (name, {parameter: value}); every function of the row takes the values
+# as keywords.
+
+
+class Parameter(NamedTuple):
+    default: float
+    low: float
+    high: float
+    closed: str  # which bounds it may take: "left", "right", "both" or "neither"
+
+    def allows(self, value):
+        if isinstance(self.default, bool):
+            return value in (False, True)
+        above = value > self.low or (value == self.low and self.closed in ("left", "both"))
+        below = value < self.high or (value == self.high and self.closed in ("right", "both"))
+        return above and below
+
+
+def SWITCH(default):
+    return Parameter(default, 0, 1, "both")
+
+
+def name_of(choice):
+    return choice[0] if isinstance(choice, tuple) and choice else choice
+
+
+def choose(table, choice):
+    """Return the row of a choice and the values of all its parameters."""
+    name, values = name_of(choice), choice[1:] if isinstance(choice, tuple) else ()
+    _require(isinstance(name, str) and name in table, f"unknown row: {name!r}")
+    parameters = table[name].parameters
+    _require(len(values) <= len(parameters), f"{name!r} has too many values")
+    if len(values) != 1 or not isinstance(values[0], dict):
+        values = [dict(zip(parameters, values, strict=False))]
+    for parameter, value in values[0].items():
+        _require(parameter in parameters, f"{name!r} has no parameter {parameter!r}")
+        _require(parameters[parameter].allows(value), f"{parameter} of {name!r} is out of bounds")
+    return table[name], {key: p.default for key, p in parameters.items()} | values[0]
+
+
 # ------------------------------------------------------------------------------------ activations
 #
-# Each is a pair: f(Z), and the way back, which takes the activation's output A = f(Z) and dJ/dA to
-# dJ/dZ. Every derivative here can be had from A alone, so Z need not be kept. For all but softmax
-# the way back is elementwise, dJ/dA * f'(Z).
+# Each has f(Z), and the way back, which takes dJ/dA to dJ/dZ, from Z and A = f(Z). For all but
+# softmax the way back is elementwise, dJ/dA * f'(Z).
 
 
 def _logistic(Z):
@@ -59,25 +102,27 @@ def _softmax(Z):
     return E / E.sum(axis=1, keepdims=True)
 
 
-def _softmax_back(A, dA):
+def _softmax_back(Z, A, dA):
     # da_k/dz_j = a_k (1[k = j] - a_j) [B, 4.106], contracted with dA.
     return A * (dA - (dA * A).sum(axis=1, keepdims=True))
 
 
 class Activation(NamedTuple):
-    f: Callable  # Z -> A
-    back: Callable  # A, dJ/dA -> dJ/dZ
-    hidden: bool  # may stand in a hidden layer
+    f: Callable  # Z, parameters -> A
+    back: Callable  # Z, A, dJ/dA, parameters -> dJ/dZ
+    hidden: bool = True  # may stand in a hidden layer
+    output: bool = True  # may stand at the output
+    parameters: Mapping = MappingProxyType({})
 
 
-ACTIVATION_TABLE = {
-    "identity": Activation(lambda Z: Z, lambda A, dA: dA, True),
-    "logistic": Activation(_logistic, lambda A, dA: dA * A * (1 - A), True),  # [B, 4.88]
-    "tanh": Activation(np.tanh, lambda A, dA: dA * (1 - A**2), True),  # [B, 5.60]
+ACTIVATIONS = {
+    "identity": Activation(lambda Z: Z, lambda Z, A, dA: dA),
+    "logistic": Activation(_logistic, lambda Z, A, dA: dA * A * (1 - A)),  # [B, 4.88]
+    "tanh": Activation(np.tanh, lambda Z, A, dA: dA * (1 - A**2)),  # [B, 5.60]
     # [GBC, 6.37]; the derivative at the kink is taken to be 0. A NaN stays one, both ways.
-    "relu": Activation(lambda Z: np.maximum(Z, 0), lambda A, dA: np.where(A == 0, 0, dA), True),
-    "softmax": Activation(_softmax, _softmax_back, False),
-    "exp": Activation(np.exp, lambda A, dA: dA * A, False),
+    "relu": Activation(lambda Z: np.maximum(Z, 0), lambda Z, A, dA: np.where(A == 0, 0, dA)),
+    "softmax": Activation(_softmax, _softmax_back, hidden=False),
+    "exp": Activation(np.exp, lambda Z, A, dA: dA * A, hidden=False),
 }
 
 # ----------------------------------------------------------------------------------------- losses
@@ -137,52 +182,69 @@ def _binary_log_loss_grad(Y, A, eps):
 
 
 class Loss(NamedTuple):
-    f: Callable  # Y, A, eps -> (n,)
-    grad: Callable  # Y, A, eps -> dl/dA
-    canonical: str  # output activation for which dl/dZ = A - Y
+    f: Callable  # Y, A, eps, parameters -> (n,)
+    grad: Callable  # Y, A, eps, parameters -> dl/dA
+    targets: str  # what Y holds: "real" or "nonnegative" numbers, "class" or "binary" memberships
+    out_activation: str  # the usual one
+    canonical: str | None  # the one for which dl/dZ = A - Y
+    mean: bool = False  # f is the mean over the outputs, and grad that of the sum
+    parameters: Mapping = MappingProxyType({})
 
 
-LOSS_TABLE = {
-    "squared_error": Loss(_squared_error, _squared_error_grad, "identity"),
-    "poisson": Loss(_poisson, _poisson_grad, "exp"),
-    "log_loss": Loss(_log_loss, _log_loss_grad, "softmax"),
-    "binary_log_loss": Loss(_binary_log_loss, _binary_log_loss_grad, "logistic"),
+LOSSES = {
+    "squared_error": Loss(
+        _squared_error, _squared_error_grad, "real", "identity", "identity", mean=True
+    ),
+    "poisson": Loss(_poisson, _poisson_grad, "nonnegative", "exp", "exp"),
+    "log_loss": Loss(_log_loss, _log_loss_grad, "class", "softmax", "softmax"),
+    "binary_log_loss": Loss(
+        _binary_log_loss, _binary_log_loss_grad, "binary", "logistic", "logistic"
+    ),
 }
 
-# ---------------------------------------------------------------------------------------- solvers
+# ------------------------------------------------------------------------------------- optimizers
 #
-# Each takes one array of parameters P, its gradient G, its state (a list of arrays like P), the
-# number t of this update (1, 2, ...) and the learning rate; it returns the new P and changes the
-# state in place.
+# Each takes an array P of weights or biases, its gradient G, its state (a list of arrays like P),
+# the number t of this update (1, 2, ...) and the learning rate; it returns the new P and changes
+# the state in place.
 
 
-def _sgd(P, G, state, t, learning_rate, h):
+def _sgd(P, G, state, t, learning_rate, momentum, nesterov):
     # Momentum, and Nesterov's in the form that keeps the parameters at the point where the
     # gradient is taken [SMDH, section 2].
     (v,) = state
-    v[...] = h.momentum * v - learning_rate * G
-    return P + (h.momentum * v - learning_rate * G if h.nesterov else v)
+    v[...] = momentum * v - learning_rate * G
+    return P + (momentum * v - learning_rate * G if nesterov else v)
 
 
-def _adam(P, G, state, t, learning_rate, h):
+def _adam(P, G, state, t, learning_rate, beta_1, beta_2, epsilon):
     # [KB, algorithm 1, in the form of the remark that ends its section 2: both bias corrections
     # go into the step size, and epsilon is the paper's epsilon-hat].
     m, v = state
-    m[...] = h.beta_1 * m + (1 - h.beta_1) * G
-    v[...] = h.beta_2 * v + (1 - h.beta_2) * G**2
-    step_size = learning_rate * np.sqrt(1 - h.beta_2**t) / (1 - h.beta_1**t)
-    return P - step_size * m / (np.sqrt(v) + h.epsilon)
+    m[...] = beta_1 * m + (1 - beta_1) * G
+    v[...] = beta_2 * v + (1 - beta_2) * G**2
+    step_size = learning_rate * np.sqrt(1 - beta_2**t) / (1 - beta_1**t)
+    return P - step_size * m / (np.sqrt(v) + epsilon)
 
 
-SOLVER_TABLE = {"sgd": (_sgd, 1), "adam": (_adam, 2)}  # name -> update, number of state arrays
+class Optimizer(NamedTuple):
+    update: Callable  # P, G, state, t, learning_rate, parameters -> P
+    n_slots: int  # arrays of state
+    parameters: Mapping = MappingProxyType({})
 
 
-class Hyper(NamedTuple):
-    momentum: float
-    nesterov: bool
-    beta_1: float
-    beta_2: float
-    epsilon: float
+OPTIMIZERS = {
+    "sgd": Optimizer(_sgd, 1, {"momentum": Parameter(0.9, 0, 1, "both"), "nesterov": SWITCH(True)}),
+    "adam": Optimizer(
+        _adam,
+        2,
+        {
+            "beta_1": Parameter(0.9, 0, 1, "left"),
+            "beta_2": Parameter(0.999, 0, 1, "left"),
+            "epsilon": Parameter(1e-8, 0, np.inf, "neither"),
+        },
+    ),
+}
 
 
 # ------------------------------------------------------------------------- forward and backwards
@@ -204,13 +266,15 @@ def to_bfloat16(x):
 
 
 def forward(X, coefs, intercepts, activations, operand=exact):
-    """Return [A_0 = X, A_1, ..., A_{L+1}], all but the last as operands of products."""
-    A = [operand(X)]
-    for W, b, name in zip(coefs, intercepts, activations, strict=True):
-        A.append(ACTIVATION_TABLE[name].f(A[-1] @ operand(W) + b))
+    """Return [Z_0, ..., Z_L] and [A_0 = X, A_1, ..., A_{L+1}], all A but the last as operands."""
+    Z, A = [], [operand(X)]
+    for W, b, choice in zip(coefs, intercepts, activations, strict=True):
+        row, values = choose(ACTIVATIONS, choice)
+        Z.append(A[-1] @ operand(W) + b)
+        A.append(row.f(Z[-1], **values))
         if len(A) <= len(coefs):
             A[-1] = operand(A[-1])
-    return A
+    return Z, A
 
 
 def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=exact):
@@ -218,18 +282,23 @@ def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=
 
     X (n, p), Y (n, q) and the sample weights w (n,) are float64.
     """
-    A = forward(X, coefs, intercepts, activations, operand)
+    Z, A = forward(X, coefs, intercepts, activations, operand)
+    row, values = choose(LOSSES, loss)
     s = w.sum()
-    J = (w * LOSS_TABLE[loss].f(Y, A[-1], eps)).sum() / s
+    J = (w * row.f(Y, A[-1], eps, **values)).sum() / s
     J += 0.5 * alpha * sum((W**2).sum() for W in coefs) / s
+
+    def back(i, dA):
+        activation, constants = choose(ACTIVATIONS, activations[i])
+        return activation.back(Z[i], A[i + 1], dA, **constants)
 
     # delta = d(sum_i w_i l_i)/dZ of the layer at hand. For canonical pairs of loss and output
     # activation dl/da * f'(z) is a - y [B, section 4.3.6]; written so it stays right where
     # f' underflows.
-    if activations[-1] == LOSS_TABLE[loss].canonical:
+    if name_of(activations[-1]) == row.canonical:
         delta = A[-1] - Y
     else:
-        delta = ACTIVATION_TABLE[activations[-1]].back(A[-1], LOSS_TABLE[loss].grad(Y, A[-1], eps))
+        delta = back(len(coefs) - 1, row.grad(Y, A[-1], eps, **values))
     delta = operand(delta * w[:, np.newaxis])
 
     dW, db = [None] * len(coefs), [None] * len(coefs)
@@ -237,17 +306,12 @@ def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=
         dW[i] = (A[i].T @ delta + alpha * coefs[i]) / s
         db[i] = delta.sum(axis=0) / s
         if i > 0:
-            dA = delta @ operand(coefs[i]).T
-            delta = operand(ACTIVATION_TABLE[activations[i - 1]].back(A[i], dA))
+            delta = operand(back(i - 1, delta @ operand(coefs[i]).T))
     return J, dW, db
 
 
 # ------------------------------------------------------------- the interface of fastmlp._core
 
-ACTIVATIONS = tuple(name for name, row in ACTIVATION_TABLE.items() if row.hidden)
-OUT_ACTIVATIONS = tuple(ACTIVATION_TABLE)
-LOSSES = tuple(LOSS_TABLE)
-SOLVERS = {name: n_slots for name, (_, n_slots) in SOLVER_TABLE.items()}
 ISAS = ALL_ISAS = ("reference",)
 MAX_BLOCK = 1024  # no meaning here
 BUILD_INFO = f"NumPy {np.__version__} reference"
@@ -284,13 +348,8 @@ class Net:
         activations,
         loss,
         bfloat16=False,
-        solver=None,
+        optimizer=None,
         alpha=0.0,
-        momentum=0.9,
-        nesterov=True,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
         max_rows=200,
         max_nnz=0,
         isa=None,
@@ -298,19 +357,18 @@ class Net:
         units, activations = [index(n) for n in units], list(activations)
         _require(len(units) >= 2 and min(units) >= 1, f"units are not sizes of layers: {units}")
         _check_activations(activations, len(units) - 1)
-        _require(loss in LOSSES, f"unknown loss: {loss!r}")
-        _require(solver is None or solver in SOLVERS, f"unknown solver: {solver!r}")
+        choose(LOSSES, loss)
         _require(max_rows >= 1 and max_nnz >= 0, "max_rows or max_nnz is out of range")
         self.isa, self.dtype = _check_isa(isa), _check_dtype(np.dtype(dtype))
         self._operand = _check_bfloat16(bfloat16, self.dtype)
         self.step = 0
-        self._units, self._activations, self._loss, self._solver = units, activations, loss, solver
+        self._units, self._activations, self._loss = units, activations, loss
+        self._optimizer = None if optimizer is None else choose(OPTIMIZERS, optimizer)
         self._alpha = float(alpha)
-        self._hyper = Hyper(momentum, nesterov, beta_1, beta_2, epsilon)
         self._max_rows, self._max_nnz = max_rows, max_nnz
         self._W_shapes = list(pairwise(units))
         self._b_shapes = [(n,) for n in units[1:]]
-        n_slots = SOLVERS[solver] if solver else 0
+        n_slots = 0 if optimizer is None else self._optimizer[0].n_slots
         # Slot -1 are the parameters themselves. [W0 .. WL, b0 .. bL] each.
         self._slots = {
             slot: [np.zeros(shape) for shape in self._W_shapes + self._b_shapes]
@@ -337,7 +395,7 @@ class Net:
         Returns the sum over mini-batches of J (before its update) times its rows. A mini-batch
         whose sample weights sum to zero raises; the ones before it have been applied.
         """
-        _require(self._solver is not None, "the network has no solver")
+        _require(self._optimizer is not None, "the network has no optimizer")
         n = self._check_X(X)
         Y = self._check_y(y, n)
         w = _check_sample_weight(sample_weight, n)
@@ -346,7 +404,7 @@ class Net:
         _require(((order >= 0) & (order < n)).all(), "order holds a row that X does not have")
         _require(batch_size >= 1, "batch_size must be at least 1")
         _require(min(batch_size, len(order)) <= self._max_rows, "batch_size exceeds max_rows")
-        update, n_slots = SOLVER_TABLE[self._solver]
+        row, values = self._optimizer
         loss_sum = 0.0
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
@@ -357,8 +415,8 @@ class Net:
             params = self._slots[-1]
             with np.errstate(all="ignore"):
                 for i, G in enumerate(gradient):
-                    state = [self._slots[slot][i] for slot in range(n_slots)]
-                    params[i] = update(params[i], G, state, self.step, learning_rate, self._hyper)
+                    state = [self._slots[slot][i] for slot in range(row.n_slots)]
+                    params[i] = row.update(params[i], G, state, self.step, learning_rate, **values)
         return float(loss_sum)
 
     def loss_grad(self, params, grad, X, y, sample_weight, n_threads=0):
@@ -427,7 +485,8 @@ class Net:
         """Return y as a float64 matrix; class indices become one-hot rows."""
         n_outputs = self._units[-1]
         if y.ndim == 1:
-            _require(self._loss == "log_loss" and n_outputs > 1, "the loss takes no class indices")
+            by_class = LOSSES[name_of(self._loss)].targets == "class"
+            _require(by_class and n_outputs > 1, "the loss takes no class indices")
             _require(y.dtype == np.int32, "class indices must be int32")
             _require(y.shape == (n,), f"y has shape {y.shape}, X has {n} rows")
             _require(((y >= 0) & (y < n_outputs)).all(), "a class index is out of range")
@@ -467,7 +526,7 @@ def predict(
     with np.errstate(all="ignore"):
         coefs = [W.astype(np.float64) for W in coefs]
         intercepts = [b.astype(np.float64) for b in intercepts]
-        return forward(X, coefs, intercepts, activations, operand)[-1].astype(dtype)
+        return forward(X, coefs, intercepts, activations, operand)[1][-1].astype(dtype)
 
 
 def dense_rows(X, rows, dtype):
@@ -512,9 +571,9 @@ def _check_bfloat16(bfloat16, dtype):
 
 def _check_activations(activations, n_layers):
     _require(len(activations) == n_layers, f"{n_layers} layers need as many activations")
-    for name in activations[:-1]:
-        _require(name in ACTIVATIONS, f"unknown activation of a hidden layer: {name!r}")
-    _require(activations[-1] in OUT_ACTIVATIONS, f"unknown output activation: {activations[-1]!r}")
+    rows = [choose(ACTIVATIONS, choice)[0] for choice in activations]
+    _require(all(row.hidden for row in rows[:-1]), "an activation is not for hidden layers")
+    _require(rows[-1].output, "the last activation is not for outputs")
 
 
 def _check_arrays(name, arrays, shapes, dtype):

@@ -160,9 +160,9 @@ def loss_grad(core, p, **options):
     return problems.loss_grad(core, p, bfloat16=True, **options)
 
 
-def train(core, p, solver="adam", **options):
+def train(core, p, optimizer="adam", **options):
     return problems.train(
-        core, p, solver, bfloat16=True, **({"batch_size": -(-p.n // 2)} | options)
+        core, p, optimizer, bfloat16=True, **({"batch_size": -(-p.n // 2)} | options)
     )
 
 
@@ -181,8 +181,8 @@ def assert_all_same_bits(actual, desired):
 
 
 @pytest.mark.parametrize("density", [None, 0.5], ids=["dense", "csr"])
-@pytest.mark.parametrize("loss", _core.LOSSES)
-@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
+@pytest.mark.parametrize("loss", problems.LOSSES)
+@pytest.mark.parametrize("hidden", problems.HIDDEN)
 def test_matches_reference(hidden, loss, density, isa):
     p = clear_problem(everything, [5, 4, 3, 3], 8, hidden=hidden, loss=loss, density=density)
     for actual, desired in zip(
@@ -274,7 +274,7 @@ def test_threads(units, n, density, isa):
 
 
 @pytest.mark.skipif(len(FMA_ISAS) < 2, reason="this machine runs only one FMA kernel set")
-@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
+@pytest.mark.parametrize("hidden", problems.HIDDEN)
 @pytest.mark.parametrize(("units", "n", "density"), [*SHAPES, ([33, 65, 17, 9], 77, None)])
 def test_fma_isas(units, n, density, hidden):
     p = problems.make(units, n, np.float32, hidden=hidden, loss="log_loss", density=density)

@@ -1,7 +1,7 @@
 """A result is one result: the same bits for every number of threads and every FMA kernel set."""
 
 import threading
-from itertools import product
+from itertools import cycle, product
 
 import numpy as np
 import problems
@@ -34,8 +34,8 @@ def everything(p, isa, n_threads, **options):
         problems.loss_grad(_core, p, **how),
         problems.loss_grad(_core, p, max_rows=100, **how),
         *(
-            problems.train(_core, p, solver, order=order, batch_size=size, epochs=2, **how)
-            for solver, size in (("adam", p.n), ("sgd", -(-p.n // 2)))
+            problems.train(_core, p, optimizer, order=order, batch_size=size, epochs=2, **how)
+            for optimizer, size in zip(_core.OPTIMIZERS, cycle((-(-p.n // 2), p.n)), strict=False)
         ),
     ]
 
@@ -73,8 +73,8 @@ def test_threads_on_csr(density, dtype, isa):
         assert_all_same_bits(everything(p, isa, n_threads), single)
 
 
-@pytest.mark.parametrize("loss", _core.LOSSES)
-@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
+@pytest.mark.parametrize("loss", problems.LOSSES)
+@pytest.mark.parametrize("hidden", problems.HIDDEN)
 def test_threads_on_every_row_of_the_tables(hidden, loss, dtype, isa):
     p = problems.make([50, 96, 65, 12], 260, dtype, hidden=hidden, loss=loss, weighted=True)
     p.sample_weight += 0.01
@@ -95,7 +95,7 @@ def test_fma_isas(dtype):
         ([300, 31, 10], 50, 0.1),
         ([150, 80, 3], 60, "zeros"),
     ]
-    for hidden, loss, (units, n, density) in product(_core.ACTIVATIONS, _core.LOSSES, shapes):
+    for hidden, loss, (units, n, density) in product(problems.HIDDEN, problems.LOSSES, shapes):
         dense = density == "zeros"
         p = problems.make(
             units, n, dtype, hidden=hidden, loss=loss, density=None if dense else density

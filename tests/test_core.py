@@ -26,7 +26,7 @@ def test_module():
 
 def test_attributes(dtype, isa):
     p = problems.make([3, 5, 2], 4, dtype)
-    net = p.net(_core, solver="adam", isa=isa)
+    net = p.net(_core, optimizer="adam", isa=isa)
     assert net.isa == isa
     assert net.dtype == dtype
     assert net.step == 0
@@ -42,7 +42,7 @@ def test_best_isa_is_the_default():
 
 def test_step_is_the_t_of_adam(dtype, isa):
     p = problems.make_exact([9, 17, 5], 16, dtype)
-    nets = [p.net(_core, solver="adam", isa=isa), p.net(reference, solver="adam")]
+    nets = [p.net(_core, optimizer="adam", isa=isa), p.net(reference, optimizer="adam")]
     for net in nets:
         net.step = 12345
         net.train(p.X, p.y, p.sample_weight, np.arange(p.n), p.n, 0.01)
@@ -52,13 +52,12 @@ def test_step_is_the_t_of_adam(dtype, isa):
 def test_hyperparameters_may_be_any_numbers(isa):
     """NumPy scalars and integers, as grids of a parameter search hold them."""
     p = problems.make([3, 5, 2], 8, np.float64)
-    plain = problems.train(_core, p.but(alpha=1.0), "adam", isa=isa, beta_1=0.5, batch_size=4)
+    plain = problems.train(_core, p.but(alpha=1.0), ("adam", 0.5), isa=isa, batch_size=4)
     odd = problems.train(
         _core,
         p.but(alpha=np.float32(1), units=tuple(np.array(p.units, np.int32))),
-        "adam",
+        ("adam", {"beta_1": np.float32(0.5)}),
         isa=isa,
-        beta_1=np.float32(0.5),
         batch_size=np.int64(4),
         max_rows=np.int32(8),
     )
@@ -71,7 +70,7 @@ SPECIAL = [np.nan, np.inf, -np.inf, 1e30, -1e30, 1e-40, 1e-310, 0.0]
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
-@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
+@pytest.mark.parametrize("hidden", problems.HIDDEN)
 @pytest.mark.parametrize("out", ["identity", "softmax", "logistic"])
 def test_special_values_in_X_stay_in_their_row(out, hidden, sparse, dtype, isa):
     p = problems.make([6, 17, 3], 40, dtype, hidden=hidden, out=out)
@@ -91,18 +90,18 @@ def test_special_values_in_X_stay_in_their_row(out, hidden, sparse, dtype, isa):
         np.testing.assert_array_equal(actual[usual], problems.predict(_core, p, isa=isa)[usual])
 
 
-@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
-@pytest.mark.parametrize("solver", _core.SOLVERS)
-def test_nan_spreads_as_it_should(solver, hidden, dtype, isa):
+@pytest.mark.parametrize("hidden", problems.HIDDEN)
+@pytest.mark.parametrize("optimizer", problems.OPTIMIZERS)
+def test_nan_spreads_as_it_should(optimizer, hidden, dtype, isa):
     """One NaN in the third mini-batch: the losses and parameters show it, nothing hides it."""
     for where in ("X", "y"):
         p = problems.make([6, 17, 3], 40, dtype, hidden=hidden)
         getattr(p, where)[25, 1] = np.nan
         options = {"batch_size": 10}
-        before = problems.train(_core, p, solver, order=np.arange(20), isa=isa, **options)
+        before = problems.train(_core, p, optimizer, order=np.arange(20), isa=isa, **options)
         assert all(np.isfinite(P).all() for P in before.params)
-        actual = problems.train(_core, p, solver, isa=isa, **options)
-        expected = problems.train(reference, p, solver, **options)
+        actual = problems.train(_core, p, optimizer, isa=isa, **options)
+        expected = problems.train(reference, p, optimizer, **options)
         for (name, a), (_, d) in zip(
             problems.each_array(actual), problems.each_array(expected), strict=True
         ):
@@ -113,18 +112,18 @@ def test_nan_spreads_as_it_should(solver, hidden, dtype, isa):
         np.testing.assert_array_equal(np.isnan(grad), np.isnan(problems.loss_grad(reference, p)[1]))
 
 
-@pytest.mark.parametrize("solver", _core.SOLVERS)
-@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("optimizer", problems.OPTIMIZERS)
+@pytest.mark.parametrize("loss", problems.LOSSES)
 @pytest.mark.parametrize("value", [1e30, -1e30, 3e38, np.inf, 1e-40])
-def test_extreme_values_do_not_crash(value, loss, solver, dtype, isa):
+def test_extreme_values_do_not_crash(value, loss, optimizer, dtype, isa):
     p = problems.make([6, 17, 3], 40, dtype, hidden="relu", loss=loss)
     p.X[::3] = np.array(value).astype(dtype)
-    result = problems.train(_core, p, solver, batch_size=7, epochs=3, isa=isa)
+    result = problems.train(_core, p, optimizer, batch_size=7, epochs=3, isa=isa)
     assert result.step == 18
     assert problems.predict(_core, p, isa=isa).shape == (40, 3)
     for array in (p.coefs[0], p.intercepts[1]):
         array.flat[0] = value
-    problems.train(_core, p, solver, batch_size=7, epochs=3, isa=isa)
+    problems.train(_core, p, optimizer, batch_size=7, epochs=3, isa=isa)
     problems.predict(_core, p, isa=isa)
 
 
@@ -240,15 +239,15 @@ def test_weights_that_sum_to_zero(dtype, isa):
     p = problems.make([6, 17, 3], 40, dtype, loss="log_loss", labels=True)
     p.sample_weight = np.ones(p.n)
     p.sample_weight[20:30] = 0
-    for solver in _core.SOLVERS:
+    for optimizer in problems.OPTIMIZERS:
         before = problems.train(
-            _core, p, solver, order=np.arange(20), batch_size=10, isa=isa, max_rows=40
+            _core, p, optimizer, order=np.arange(20), batch_size=10, isa=isa, max_rows=40
         )
-        net = p.net(_core, solver=solver, isa=isa)
+        net = p.net(_core, optimizer=optimizer, isa=isa)
         with pytest.raises(ZeroDivisionError, match="sum to zero"):
             net.train(p.X, p.y, p.sample_weight, np.arange(40), 10, 0.01)
         assert net.step == 2
-        assert_same_bits(problems.result(net, p, solver, before.losses), before)
+        assert_same_bits(problems.result(net, p, optimizer, before.losses), before)
     with pytest.raises(ZeroDivisionError, match="sum to zero"):
         problems.loss_grad(_core, p.but(sample_weight=np.zeros(p.n)), isa=isa)
 
@@ -276,8 +275,8 @@ def everything(p, isa, **options):
     """Two mini-batches, the first one of several blocks of rows, on two threads; loss, gradient."""
     how = {"isa": isa, "n_threads": 2, **options}
     yield problems.loss_grad(_core, p, **how)
-    for solver in _core.SOLVERS:
-        yield problems.train(_core, p, solver, batch_size=p.n - 100, epochs=2, **how)
+    for optimizer in _core.OPTIMIZERS:
+        yield problems.train(_core, p, optimizer, batch_size=p.n - 100, epochs=2, **how)
 
 
 @pytest.mark.parametrize("density", [None, 0.3], ids=["dense", "csr"])
@@ -313,10 +312,12 @@ def test_epsilon_below_the_normal_numbers(dtype, isa):
     """Where there is no gradient, 0 / epsilon is 0, although subnormal numbers are flushed."""
     p = problems.make([6, 17, 3], 40, dtype, alpha=0.0)
     p.X[:, ::2] = 0
-    tiny = problems.train(_core, p, "adam", isa=isa, epsilon=np.finfo(dtype).smallest_subnormal)
-    normal = problems.train(_core, p, "adam", isa=isa, epsilon=np.finfo(dtype).tiny)
+    tiny, normal = (
+        problems.train(_core, p, ("adam", {"epsilon": float(epsilon)}), isa=isa)
+        for epsilon in (np.finfo(dtype).smallest_subnormal, np.finfo(dtype).tiny)
+    )
     assert_same_bits(tiny, normal)
-    problems.assert_matches(tiny, problems.train(reference, p, "adam", epsilon=1e-300), p)
+    problems.assert_matches(tiny, problems.train(reference, p, ("adam", {"epsilon": 1e-300})), p)
 
 
 def test_no_rows_have_no_loss(dtype, isa):
@@ -328,8 +329,8 @@ def test_no_rows_have_no_loss(dtype, isa):
 def test_learning_rate_is_plain_arithmetic(dtype, isa):
     """It is not judged here: NaN makes NaN, as any other arithmetic would."""
     p = problems.make([6, 5, 3], 10, dtype)
-    for solver in _core.SOLVERS:
-        result = problems.train(_core, p, solver, learning_rate=np.nan, isa=isa)
+    for optimizer in problems.OPTIMIZERS:
+        result = problems.train(_core, p, optimizer, learning_rate=np.nan, isa=isa)
         assert all(np.isnan(P).all() for P in result.params)
         assert np.isfinite(result.losses).all()  # the loss before the update
 
@@ -364,10 +365,20 @@ def test_refused_networks():
         {"activations": ["nope", "softmax"]},
         {"activations": ["relu", None]},
         {"activations": [3, "softmax"]},
+        {"activations": [("relu", 0.1), "softmax"]},
+        {"activations": [("relu", {"slope": 0.1}), "softmax"]},
+        {"activations": [(), "softmax"]},
+        {"activations": [(["relu"],), "softmax"]},
+        {"optimizer": ("adam", 0.9, 0.9, 0.1, 0.1)},
+        {"optimizer": ("adam", {"momentum": 0.9})},
+        {"optimizer": ("adam", {0: 0.9})},
+        {"optimizer": ("adam", "much")},
+        {"optimizer": ("adam", None)},
+        {"optimizer": ("sgd", {"nesterov": 0.5})},
         {"loss": "nope"},
         {"loss": None},
-        {"solver": "nope"},
-        {"solver": "lbfgs"},
+        {"optimizer": "nope"},
+        {"optimizer": "lbfgs"},
         {"dtype": np.int32},
         {"dtype": np.float16},
         {"dtype": object},
@@ -512,7 +523,7 @@ def test_sizes_that_no_memory_holds(options, dtype, isa):
             dtype=dtype,
             activations=["identity"] * n_layers,
             loss="squared_error",
-            solver="adam",
+            optimizer="adam",
             isa=isa,
             **arguments,
         )
@@ -523,6 +534,67 @@ def test_predict_on_more_rows_than_memory_holds(dtype, isa):
     for n in (2**46, 2**58):
         with pytest.raises((MemoryError, ValueError, OverflowError)):
             problems.predict(_core, p.but(X=np.broadcast_to(p.X, (n, 3))), isa=isa)
+
+
+# ------------------------------------------------------------------------------------------ choices
+
+PARAMETERS = [
+    (table, name, parameter)
+    for table in ("ACTIVATIONS", "LOSSES", "OPTIMIZERS")
+    for name, row in getattr(reference, table).items()
+    for parameter in row.parameters
+]
+
+
+def net_of(core, table, choice):
+    """A network with this choice of a row."""
+    options = {"activations": ["identity"] * 2, "loss": "squared_error"}
+    if table == "ACTIVATIONS":
+        options["activations"][1 - reference.ACTIVATIONS[choice[0]].hidden] = choice
+    else:
+        options["loss" if table == "LOSSES" else "optimizer"] = choice
+    return core.Net([3, 5, 2], dtype=np.float64, **options)
+
+
+@pytest.mark.parametrize("core", [_core, reference], ids=["engine", "reference"])
+@pytest.mark.parametrize(("table", "name", "parameter"), PARAMETERS)
+def test_bounds_of_a_parameter(table, name, parameter, core):
+    p = getattr(reference, table)[name].parameters[parameter]
+    closed = {"left": "[)", "right": "(]", "both": "[]", "neither": "()"}[p.closed]
+    for value, inside in (
+        (p.default, True),
+        (p.low, closed[0] == "["),
+        (p.high, closed[1] == "]"),
+        (np.nextafter(p.low, -np.inf), False),
+        (np.nextafter(p.high, np.inf) if np.isfinite(p.high) else np.nan, False),
+        (np.nan, False),
+    ):
+        choice = (name, {parameter: value})
+        if inside:
+            net_of(core, table, choice)
+        else:
+            with pytest.raises(ValueError, match=rf"{parameter} of .*'{name}'"):
+                net_of(core, table, choice)
+
+
+def test_forms_of_a_choice(isa):
+    p = problems.make([3, 5, 2], 8, np.float64)
+    for name, row in reference.OPTIMIZERS.items():
+        defaults = {key: parameter.default for key, parameter in row.parameters.items()}
+        results = [
+            problems.train(_core, p, choice, isa=isa, batch_size=3)
+            for choice in (name, (name,), (name, {}), (name, *defaults.values()), (name, defaults))
+        ]
+        for result in results:
+            assert_same_bits(result, results[0])
+        others = problems.others(row)
+        first, *rest = (
+            problems.train(_core, p, choice, isa=isa, batch_size=3)
+            for choice in ((name, others), (name, *others.values()))
+        )
+        for result in rest:
+            assert_same_bits(result, first)
+        assert not others or (first.params[0] != results[0].params[0]).any()
 
 
 def replaced(sequence, i, value):
@@ -559,7 +631,7 @@ def bad_parameters(W, b):
 
 def test_refused_parameters(dtype, isa):
     p = problems.make([4, 5, 2], 6, dtype)
-    net = p.net(_core, solver="adam", isa=isa)
+    net = p.net(_core, optimizer="adam", isa=isa)
     for coefs, intercepts in bad_parameters(p.coefs, p.intercepts):
         with pytest.raises((*BAD, AttributeError)):
             net.load_params(coefs, intercepts)
@@ -569,7 +641,7 @@ def test_refused_parameters(dtype, isa):
             net.load_state(0, coefs, intercepts)
         with pytest.raises((*BAD, AttributeError)):
             net.store_state(1, coefs, intercepts)
-    fresh = problems.result(p.net(_core, solver="adam", isa=isa), p, "adam", [])
+    fresh = problems.result(p.net(_core, optimizer="adam", isa=isa), p, "adam", [])
     assert_same_bits(problems.result(net, p, "adam", []), fresh)
 
 
@@ -593,8 +665,8 @@ def test_store_does_not_write_read_only_arrays(dtype, isa):
 
 def test_refused_slots(isa):
     p = problems.make([4, 5, 2], 6, np.float64)
-    for solver, slots in (("sgd", (-1, 1, 2)), ("adam", (-2, -1, 2, 100)), (None, (-1, 0))):
-        net = p.net(_core, solver=solver, isa=isa)
+    for optimizer, slots in (("sgd", (-1, 1, 2)), ("adam", (-2, -1, 2, 100)), (None, (-1, 0))):
+        net = p.net(_core, optimizer=optimizer, isa=isa)
         for slot in slots:
             with pytest.raises((ValueError, IndexError)):
                 net.load_state(slot, p.coefs, p.intercepts)
@@ -714,11 +786,11 @@ def bad_orders(n):
 def trainee(dtype, isa):
     p = problems.make([6, 5, 3], 12, dtype, loss="log_loss", labels=True)
     p.sample_weight = np.ones(p.n)
-    return p, p.net(_core, solver="adam", isa=isa)
+    return p, p.net(_core, optimizer="adam", isa=isa)
 
 
 def assert_untouched(p, net, isa):
-    fresh = problems.result(p.net(_core, solver="adam", isa=isa), p, "adam", [])
+    fresh = problems.result(p.net(_core, optimizer="adam", isa=isa), p, "adam", [])
     assert_same_bits(problems.result(net, p, "adam", []), fresh)
     result = net.train(p.X, p.y, p.sample_weight, np.arange(p.n), 4, 0.01)
     assert np.isfinite(result)
@@ -729,7 +801,7 @@ def test_refused_training_data(trainee, isa):
     order = np.arange(p.n)
     grad = np.empty_like(p.params)
     errors = (*BAD, AttributeError)
-    for_csr = p.net(_core, solver="adam", isa=isa, max_nnz=200)
+    for_csr = p.net(_core, optimizer="adam", isa=isa, max_nnz=200)
     for X in (*bad_X(p.X), *malformed_csr(p.X)):
         for either in (net, for_csr):
             with pytest.raises(errors):
@@ -770,7 +842,7 @@ def test_csr_whose_arrays_are_replaced(dtype, isa):
     p = problems.make([6, 5, 3], 12, dtype, density=0.4)
 
     def run(*parts):
-        net = p.net(_core, solver="adam", isa=isa)
+        net = p.net(_core, optimizer="adam", isa=isa)
         X = p.X.copy()
         losses = []
         for part in parts:
@@ -836,7 +908,7 @@ def test_mini_batches_beyond_what_the_net_was_made_for(dtype, isa):
         problems.loss_grad(_core, q, max_nnz=fullest - 1, isa=isa)
 
 
-def test_a_net_without_solver_does_not_train(isa):
+def test_a_net_without_optimizer_does_not_train(isa):
     p = problems.make([6, 5, 3], 12, np.float64)
     with pytest.raises((ValueError, RuntimeError)):
         p.net(_core, isa=isa).train(p.X, p.y, None, np.arange(p.n), 4, 0.01)
@@ -847,9 +919,9 @@ import threading
 import numpy as np
 from fastmlp import _core
 
-def make(units=(6, 40, 3), solver="adam"):
+def make(units=(6, 40, 3), optimizer="adam"):
     return _core.Net(units, dtype=np.float64, activations=["relu", "identity"],
-                     loss="squared_error", solver=solver, max_rows=50)
+                     loss="squared_error", optimizer=optimizer, max_rows=50)
 
 def params(value=0.1):
     return ([np.full((6, 40), value), np.full((40, 3), value)],
@@ -883,7 +955,7 @@ class Late(_core.Net):
     def __init__(self, **bad):
         try:
             super().__init__((6, 40, 3), **(dict(dtype=np.float64, loss="squared_error",
-                             activations=["relu", "identity"], solver="adam") | bad))
+                             activations=["relu", "identity"], optimizer="adam") | bad))
         except Exception:
             pass
 
@@ -905,7 +977,7 @@ INITIALISED_TWICE = """
 net = make()
 try:
     net.__init__((2, 3, 1), dtype=np.float32, activations=["relu", "identity"],
-                 loss="squared_error", solver="adam", max_rows=2)
+                 loss="squared_error", optimizer="adam", max_rows=2)
 except Exception:
     pass
 try:

@@ -21,7 +21,7 @@ import fastmlp
 from fastmlp import (
     MLPClassifier,
     MLPRegressor,
-    _rows,
+    _core,
     activations,
     initializers,
     losses,
@@ -72,12 +72,12 @@ def solver_for(parameter):
 
 
 def test_classes_are_the_rows_of_the_engine():
-    hidden = [row for row in _rows.ACTIVATIONS.values() if row.hidden]
-    of_numbers = [row for row in _rows.LOSSES.values() if row.targets in ("real", "nonnegative")]
+    hidden = [row for row in _core.ACTIVATIONS.values() if row.hidden]
+    of_numbers = [row for row in _core.LOSSES.values() if row.targets in ("real", "nonnegative")]
     for members, rows in (
         (activations.ACTIVATIONS, hidden),
         (losses.LOSSES, of_numbers),
-        (optimizers.OPTIMIZERS, list(_rows.OPTIMIZERS.values())),
+        (optimizers.OPTIMIZERS, list(_core.OPTIMIZERS.values())),
     ):
         rows = {row.name: row for row in rows}
         assert members.keys() - {"lbfgs"} == rows.keys()

@@ -1,5 +1,6 @@
 """Kernel sets against the reference: all sizes, all rows of the tables, all forms of X."""
 
+import re
 from itertools import product
 
 import numpy as np
@@ -8,18 +9,44 @@ import pytest
 import reference
 import scipy.sparse as sp
 from problems import assert_matches, assert_same_bits
+from reference import name_of
 
 from fastmlp import _core
 
 # ----------------------------------------------------------------------------------------- tables
 
 
-def test_tables_have_a_twin_in_the_reference():
-    assert set(_core.ACTIVATIONS) == set(reference.ACTIVATIONS)
-    assert set(_core.OUT_ACTIVATIONS) == set(reference.OUT_ACTIVATIONS)
-    assert set(_core.LOSSES) == set(reference.LOSSES)
-    assert _core.SOLVERS == reference.SOLVERS
+TABLES = ("ACTIVATIONS", "LOSSES", "OPTIMIZERS")
 
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_have_twins_in_the_reference(table):
+    rows, twins = getattr(_core, table), getattr(reference, table)
+    assert set(rows) == set(twins)
+    for name, row in rows.items():
+        twin = twins[name]
+        for field in {*row._fields} & {*twin._fields} - {"parameters"}:
+            assert getattr(row, field) == getattr(twin, field), (name, field)
+        assert [p.name for p in row.parameters] == [*twin.parameters]
+        for parameter, expected in zip(row.parameters, twin.parameters.values(), strict=True):
+            assert parameter[1:-1] == expected, (name, parameter.name)
+            assert type(parameter.default) is type(expected.default)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_have_words_for_users(table):
+    rows = getattr(_core, table)
+    assert all(name == row.name for name, row in rows.items())
+    assert len({row.class_name for row in rows.values()}) == len(rows)
+    for row in rows.values():
+        assert row.class_name.isidentifier()
+        assert row.class_name[0].isupper()
+        for thing in (row, *row.parameters):
+            assert re.fullmatch(r"\w.{5,90}[^.\s]", thing.doc), thing
+
+
+# An epsilon so large keeps adam from dividing one rounding error by another.
+CALM_ADAM = ("adam", {"epsilon": 1e-2})
 
 # ------------------------------------------------------------------------------------------ sizes
 
@@ -74,9 +101,9 @@ def check_exactly(units, n, dtype, isa, density=None, zeros=False):
     # The mean over the outputs is no power of two.
     assert loss == pytest.approx(expected_loss, rel=8 * float(np.finfo(dtype).eps))
 
-    step = {"learning_rate": 0.25, "momentum": 0.5}
-    actual = problems.train(_core, p, "sgd", isa=isa, **step)
-    expected = problems.train(reference, p, "sgd", **step)
+    optimizer = ("sgd", {"momentum": 0.5})
+    actual = problems.train(_core, p, optimizer, learning_rate=0.25, isa=isa)
+    expected = problems.train(reference, p, optimizer, learning_rate=0.25)
     assert actual.losses == pytest.approx(expected.losses, rel=8 * float(np.finfo(dtype).eps))
     actual.losses = expected.losses
     assert_same_bits(actual, expected)
@@ -128,8 +155,8 @@ def test_mini_batches_larger_than_a_block(n, density, dtype, isa):
     for units in ([5, 9, 3], [3, 40, 20], [17, 1]):
         check_exactly(units, n, dtype, isa, density=density)
     p = problems.make([8, 20, 18, 4], n, dtype, loss="log_loss", weighted=True, density=density)
-    actual = problems.train(_core, p, "adam", isa=isa, epochs=3, epsilon=1e-2)
-    assert_matches(actual, problems.train(reference, p, "adam", epochs=3, epsilon=1e-2), p)
+    actual = problems.train(_core, p, CALM_ADAM, isa=isa, epochs=3)
+    assert_matches(actual, problems.train(reference, p, CALM_ADAM, epochs=3), p)
 
 
 @pytest.mark.parametrize("units", [[7, 13, 3], [20, 100, 2], [5, 11], [9, 33, 17, 10]], ids=str)
@@ -170,20 +197,30 @@ def ulps(actual, exact, dtype):
     return np.abs(actual.astype(np.float64) - exact) / unit
 
 
-def apply(name, z, dtype, isa):
+def apply(choice, z, dtype, isa):
     """The activation as the network computes it on the column z: one layer with W = 1, b = 0."""
-    one, zero = np.ones((1, 1), dtype), np.zeros(1, dtype)
-    if name in _core.ACTIVATIONS:
-        hidden = _core.predict(
-            z[:, np.newaxis], [one, one], [zero, zero], [name, "identity"], isa=isa
-        )
-        out = _core.predict(z[:, np.newaxis], [one], [zero], [name], isa=isa)
-        np.testing.assert_array_equal(hidden, out)
-    return _core.predict(z[:, np.newaxis], [one], [zero], [name], isa=isa)[:, 0]
+    one, zero, row = np.ones((1, 1), dtype), np.zeros(1, dtype), _core.ACTIVATIONS[name_of(choice)]
+    results = []
+    if row.hidden:
+        layers = [one, one], [zero, zero], [choice, "identity"]
+        results.append(_core.predict(z[:, np.newaxis], *layers, isa=isa)[:, 0])
+    if row.output:
+        results.append(_core.predict(z[:, np.newaxis], [one], [zero], [choice], isa=isa)[:, 0])
+    np.testing.assert_array_equal(results[0], results[-1])
+    return results[0]
 
 
-@pytest.mark.parametrize("name", [a for a in _core.OUT_ACTIVATIONS if a != "softmax"])
-def test_activation_accuracy(name, dtype, isa):
+def exact_values(choice, z):
+    row, values = reference.choose(reference.ACTIVATIONS, choice)
+    return row.f(z.astype(np.float64), **values)
+
+
+# softmax has a test of its own.
+ELEMENTWISE = [c for c in problems.choices(reference.ACTIVATIONS) if c != "softmax"]
+
+
+@pytest.mark.parametrize("choice", ELEMENTWISE)
+def test_activation_accuracy(choice, dtype, isa):
     tiny, largest = np.finfo(dtype).tiny, np.finfo(dtype).max
     magnitudes = np.concatenate(
         [
@@ -196,9 +233,9 @@ def test_activation_accuracy(name, dtype, isa):
         ]
     ).astype(dtype)
     z = np.concatenate([magnitudes, -magnitudes, [0.0, -0.0]]).astype(dtype)
-    a = apply(name, z, dtype, isa)
+    a = apply(choice, z, dtype, isa)
     with np.errstate(over="ignore"):
-        exact = reference.ACTIVATION_TABLE[name].f(z.astype(np.float64))
+        exact = exact_values(choice, z)
         rounded = exact.astype(dtype)
     # Overflow is inf, and results below the smallest normal number may be flushed to zero.
     np.testing.assert_array_equal(np.isinf(a), np.isinf(rounded))
@@ -207,19 +244,19 @@ def test_activation_accuracy(name, dtype, isa):
     flushed = np.abs(exact) < tiny
     assert (np.abs(a[flushed]) <= 2 * tiny).all()
     # No value outside the function's range, no step down: both would surprise a user.
-    if name in ("logistic", "tanh"):
+    if choice in ("logistic", "tanh"):
         assert a.max() <= 1
-        assert a.min() >= (-1 if name == "tanh" else 0)
-    if name == "tanh":
+        assert a.min() >= (-1 if choice == "tanh" else 0)
+    if choice == "tanh":
         np.testing.assert_array_equal(a[: len(magnitudes)], -a[len(magnitudes) : -2])
 
 
-@pytest.mark.parametrize("name", [a for a in _core.OUT_ACTIVATIONS if a != "softmax"])
-def test_activation_of_special_values(name, dtype, isa):
+@pytest.mark.parametrize("choice", ELEMENTWISE)
+def test_activation_of_special_values(choice, dtype, isa):
     tiny = np.finfo(dtype).smallest_subnormal
     z = np.array([0, -0.0, np.inf, -np.inf, np.nan, tiny, -tiny], dtype)
-    expected = reference.ACTIVATION_TABLE[name].f(z.astype(np.float64))
-    np.testing.assert_allclose(apply(name, z, dtype, isa), expected, rtol=1e-6, atol=1e-37)
+    expected = exact_values(choice, z)
+    np.testing.assert_allclose(apply(choice, z, dtype, isa), expected, rtol=1e-6, atol=1e-37)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2, 3, 7, 8, 9, 10, 16, 17, 33, 100])
@@ -244,7 +281,7 @@ def test_softmax(n_outputs, dtype, isa):
 
 # ------------------------------------------------------------------- losses, outputs, optimizers
 
-PAIRS = list(product(_core.LOSSES, _core.OUT_ACTIVATIONS))
+PAIRS = list(product(problems.LOSSES, problems.OUTPUT))
 
 
 @pytest.mark.parametrize(("loss", "out"), PAIRS)
@@ -256,15 +293,14 @@ def test_every_loss_with_every_output(loss, out, dtype, isa):
     ):
         p = problems.make(units, n, dtype, hidden=hidden, loss=loss, out=out, weighted=n == 21)
         assert_matches(problems.loss_grad(_core, p, isa=isa), problems.loss_grad(reference, p), p)
-        # An epsilon so large keeps adam from dividing one rounding error by another.
-        for solver, options in (("sgd", {}), ("adam", {"epsilon": 1e-2})):
-            actual = problems.train(_core, p, solver, isa=isa, **options)
-            assert_matches(actual, problems.train(reference, p, solver, **options), p)
+        for optimizer in ("sgd", CALM_ADAM):
+            actual = problems.train(_core, p, optimizer, isa=isa)
+            assert_matches(actual, problems.train(reference, p, optimizer), p)
 
 
 @pytest.mark.parametrize("n_outputs", [1, 2, 3, 7, 8, 9, 10, 16, 17, 31, 33, 100])
-@pytest.mark.parametrize(("loss", "out"), problems.CANONICAL.items())
-def test_every_width_of_output(loss, out, n_outputs, dtype, isa):
+@pytest.mark.parametrize("loss", problems.LOSSES)
+def test_every_width_of_output(loss, n_outputs, dtype, isa):
     for units, n in (([5, 9, n_outputs], 37), ([33, n_outputs], 8), ([2, 3, n_outputs], 1)):
         p = problems.make(units, n, dtype, loss=loss, weighted=n == 37)
         expected = problems.loss_grad(reference, p)
@@ -287,7 +323,7 @@ def test_class_indices_are_one_hot_rows(n_outputs, weighted, dtype, isa):
     assert_matches(actual, expected, p)
 
 
-@pytest.mark.parametrize("hidden", _core.ACTIVATIONS)
+@pytest.mark.parametrize("hidden", problems.HIDDEN)
 def test_every_hidden_activation(hidden, dtype, isa):
     for units, n in (([5, 9, 17, 3], 33), ([20, 100, 2], 200), ([8, 1, 1, 2], 3)):
         p = problems.make(units, n, dtype, hidden=hidden, loss="log_loss", weighted=n == 33)
@@ -309,39 +345,42 @@ def test_layers_may_have_different_activations(dtype, isa):
 def test_alpha_and_weights(alpha, weighted, dtype, isa):
     p = problems.make([7, 19, 3], 41, dtype, alpha=alpha, weighted=weighted)
     assert_matches(problems.loss_grad(_core, p, isa=isa), problems.loss_grad(reference, p), p)
-    for solver in ("sgd", "adam"):
-        actual = problems.train(_core, p, solver, isa=isa, epsilon=1e-2)
-        assert_matches(actual, problems.train(reference, p, solver, epsilon=1e-2), p)
+    for optimizer in ("sgd", CALM_ADAM):
+        actual = problems.train(_core, p, optimizer, isa=isa)
+        assert_matches(actual, problems.train(reference, p, optimizer), p)
 
 
-SOLVER_OPTIONS = [
-    ("sgd", {"momentum": 0.0, "nesterov": False}),
-    ("sgd", {"momentum": 0.9, "nesterov": False}),
-    ("sgd", {"momentum": 0.9, "nesterov": True}),
-    ("sgd", {"momentum": 0.3, "nesterov": True}),
-    ("adam", {}),
-    ("adam", {"beta_1": 0.0, "beta_2": 0.5}),
-    ("adam", {"beta_1": 0.5, "beta_2": 0.0, "epsilon": 1e-3}),
-]
+def single_changes(table):
+    """Choices of every row, each with one parameter that is not the default, or at a bound."""
+    for name, row in table.items():
+        for parameter, p in row.parameters.items():
+            values = [problems.others(row)[parameter], p.low, p.high]
+            yield from (
+                (name, {parameter: v})
+                for v in values
+                if p.allows(v) and np.isfinite(v) and v != p.default
+            )
 
 
-@pytest.mark.parametrize(("solver", "options"), SOLVER_OPTIONS)
-def test_solvers_from_a_given_state(solver, options, dtype, isa):
-    """One update, on gradients without rounding error: what is left is the solver's arithmetic."""
+@pytest.mark.parametrize(
+    "optimizer", [*problems.OPTIMIZERS, *single_changes(reference.OPTIMIZERS)], ids=str
+)
+def test_optimizers_from_a_given_state(optimizer, dtype, isa):
+    """One update, on gradients without rounding error: what is left is its arithmetic."""
     p = problems.make_exact([9, 17, 5], 16, dtype)
     rng = np.random.default_rng(0)
     results = []
     state = [
         [np.abs(rng.normal(size=P.shape)).astype(dtype) for P in [*p.coefs, *p.intercepts]]
-        for _ in range(_core.SOLVERS[solver])
+        for _ in range(problems.n_slots(optimizer))
     ]
     for core, isa_options in ((_core, {"isa": isa}), (reference, {})):
-        net = p.net(core, solver=solver, **options, **isa_options)
+        net = p.net(core, optimizer=optimizer, **isa_options)
         for slot, arrays in enumerate(state):
             net.load_state(slot, arrays[:2], arrays[2:])
         net.step = 41
         losses = [net.train(p.X, p.y, p.sample_weight, np.arange(p.n), p.n, 0.0123)]
-        results.append(problems.result(net, p, solver, losses))
+        results.append(problems.result(net, p, optimizer, losses))
     assert results[0].step == 42
     rtol = 1e-13 if dtype == np.float64 else 3e-6
     for (name, a), (_, d) in zip(*map(problems.each_array, results), strict=True):
@@ -350,8 +389,8 @@ def test_solvers_from_a_given_state(solver, options, dtype, isa):
 
 def test_state_is_zero_at_first(dtype, isa):
     p = problems.make([3, 5, 2], 4, dtype)
-    for solver in _core.SOLVERS:
-        fresh = problems.result(p.net(_core, solver=solver, isa=isa), p, solver, [])
+    for optimizer in problems.OPTIMIZERS:
+        fresh = problems.result(p.net(_core, optimizer=optimizer, isa=isa), p, optimizer, [])
         assert fresh.step == 0
         assert all((P == 0).all() for P in fresh.state)
         for stored, given in zip(fresh.params, [*p.coefs, *p.intercepts], strict=True):
@@ -362,7 +401,7 @@ def test_state_is_zero_at_first(dtype, isa):
 def test_load_and_store_round_trip(shape, dtype, isa):
     p = problems.make(*shape, dtype)
     rng = np.random.default_rng(1)
-    net = p.net(_core, solver="adam", isa=isa)
+    net = p.net(_core, optimizer="adam", isa=isa)
     state = [
         [rng.normal(size=P.shape).astype(dtype) for P in [*p.coefs, *p.intercepts]] for _ in "mv"
     ]
@@ -561,13 +600,13 @@ def test_order_on_csr(dtype, isa):
         assert_matches(actual, problems.train(reference, p, "sgd", **options), p)
 
 
-@pytest.mark.parametrize("loss", _core.LOSSES)
+@pytest.mark.parametrize("loss", problems.LOSSES)
 def test_sparse_and_dense_agree(loss, dtype, isa):
     p = problems.make([50, 33, 5], 40, dtype, loss=loss, density=0.1, weighted=True)
     dense = p.but(X=p.X.toarray())
     assert_matches(problems.loss_grad(_core, p, isa=isa), problems.loss_grad(reference, dense), p)
-    actual = problems.train(_core, p, "adam", batch_size=7, isa=isa, epsilon=1e-2)
-    expected = problems.train(reference, dense, "adam", batch_size=7, epsilon=1e-2)
+    actual = problems.train(_core, p, CALM_ADAM, batch_size=7, isa=isa)
+    expected = problems.train(reference, dense, CALM_ADAM, batch_size=7)
     assert_matches(actual, expected, p, factor=4)
 
 
@@ -620,18 +659,18 @@ def test_order_may_be_a_slice_and_read_only(dtype, isa):
 
 
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
-@pytest.mark.parametrize("solver", _core.SOLVERS)
-def test_one_call_is_many_steps(sparse, solver, dtype, isa):
+@pytest.mark.parametrize("optimizer", problems.OPTIMIZERS)
+def test_one_call_is_many_steps(sparse, optimizer, dtype, isa):
     """A run of mini-batches, the last one partial, equals one call for each of them."""
     p = some_problem(dtype, sparse)
     order = np.random.default_rng(0).permutation(p.n)
-    whole = problems.train(_core, p, solver, order=order, batch_size=16, isa=isa)
+    whole = problems.train(_core, p, optimizer, order=order, batch_size=16, isa=isa)
     assert whole.step == 4
-    net = p.net(_core, solver=solver, isa=isa)
+    net = p.net(_core, optimizer=optimizer, isa=isa)
     losses = [
         net.train(p.X, p.y, p.sample_weight, order[i : i + 16], 16, 0.01) for i in range(0, p.n, 16)
     ]
-    pieces = problems.result(net, p, solver, [sum(losses)])
+    pieces = problems.result(net, p, optimizer, [sum(losses)])
     assert pieces.losses == pytest.approx(whole.losses, rel=1e-14)
     pieces.losses = whole.losses
     assert_same_bits(pieces, whole)
@@ -645,12 +684,10 @@ WIDE = [([300, 200, 150, 12], 40), ([150, 260, 1], 33), ([20, 129, 257, 40], 30)
 def test_several_steps_of_wide_layers(density, shape, dtype, isa):
     """Each step sees all of what the one before has changed, in every copy that is kept of it."""
     p = problems.make(*shape, dtype, loss="squared_error", density=density, alpha=1.0)
-    for solver, options in (
-        ("sgd", {"learning_rate": 0.003}),
-        ("adam", {"learning_rate": 0.003, "epsilon": 1e-2}),
-    ):
-        actual = problems.train(_core, p, solver, batch_size=9, epochs=2, isa=isa, **options)
-        expected = problems.train(reference, p, solver, batch_size=9, epochs=2, **options)
+    options = {"batch_size": 9, "epochs": 2, "learning_rate": 0.003}
+    for optimizer in ("sgd", CALM_ADAM):
+        actual = problems.train(_core, p, optimizer, isa=isa, **options)
+        expected = problems.train(reference, p, optimizer, **options)
         assert_matches(actual, expected, p, factor=4)
 
 
@@ -674,7 +711,7 @@ def test_no_rows_to_train_on(dtype, isa):
 
 def test_learning_rate_may_change_between_calls(dtype, isa):
     p = some_problem(dtype, False)
-    nets = [p.net(_core, solver="sgd", isa=isa), p.net(reference, solver="sgd")]
+    nets = [p.net(_core, optimizer="sgd", isa=isa), p.net(reference, optimizer="sgd")]
     for learning_rate in (0.1, 0.02, 0.0):
         losses = [
             net.train(p.X, p.y, p.sample_weight, np.arange(p.n), 16, learning_rate) for net in nets
@@ -716,7 +753,7 @@ def test_a_net_serves_changing_numbers_of_rows(sparse, dtype, isa):
     for q in (p, small, p, p, small, small):
         loss = net.loss_grad(q.params, grad, q.X, q.y, q.sample_weight)
         assert_same_bits((loss, grad), problems.loss_grad(_core, q, isa=isa))
-    trained = p.net(_core, solver="sgd", isa=isa)
+    trained = p.net(_core, optimizer="sgd", isa=isa)
     for q in (p, small, p, p, small, small):
         trained.load_params(p.coefs, p.intercepts)
         zeros = [np.zeros_like(W) for W in p.coefs], [np.zeros_like(b) for b in p.intercepts]

@@ -104,8 +104,8 @@ def run_all(p, isa, at_end):
     grad.assert_intact()
     results = [predictions, (loss, grad.array.copy())]
 
-    for solver in _core.SOLVERS:
-        net = p.net(_core, solver=solver, isa=isa, max_rows=7)
+    for optimizer in problems.OPTIMIZERS:
+        net = p.net(_core, optimizer=optimizer, isa=isa, max_rows=7)
         losses = [net.train(p.X, p.y, p.sample_weight, order, 7, 0.01)]
         outputs = [
             Guarded(np.zeros_like(P), at_end, writable=True) for P in [*p.coefs, *p.intercepts]
@@ -114,13 +114,13 @@ def run_all(p, isa, at_end):
         stores = [net.store_params]
         stores += [
             lambda *args, slot=i, net=net: net.store_state(slot, *args)
-            for i in range(_core.SOLVERS[solver])
+            for i in range(problems.n_slots(optimizer))
         ]
         for store in stores:
             store(arrays[: len(p.coefs)], arrays[len(p.coefs) :])
             for output in outputs:
                 output.assert_intact()
-        for i in range(_core.SOLVERS[solver]):
+        for i in range(problems.n_slots(optimizer)):
             net.load_state(i, p.coefs, p.intercepts)
         results.append((losses[0], arrays[0].ravel().copy()))
     return results
@@ -196,8 +196,8 @@ def test_inputs_are_unchanged(sparse, dtype, isa):
     before = [a.tobytes() for a in inputs]
     problems.predict(_core, p, isa=isa)
     problems.loss_grad(_core, p, isa=isa)
-    for solver in _core.SOLVERS:
-        problems.train(_core, p, solver, order=order, batch_size=16, isa=isa)
+    for optimizer in problems.OPTIMIZERS:
+        problems.train(_core, p, optimizer, order=order, batch_size=16, isa=isa)
     assert [a.tobytes() for a in inputs] == before
 
 

@@ -14,8 +14,7 @@ import textwrap
 from pathlib import Path
 
 import fastmlp
-from fastmlp import _parameters
-from fastmlp import _rows as _core
+from fastmlp import _core, _parameters
 
 PACKAGE = Path(fastmlp.__file__).parent
 WIDTH = 100

@@ -88,8 +88,8 @@ class _Open(NamedTuple):
         return self.config == config and same_kind and fits
 
     def averages(self) -> tuple[tuple[int, ...], NDArray]:
-        widths, n_slots = self.config["units"], _core.SOLVERS[self.config["solver"]]
-        averages = np.empty((n_slots, count(widths)), self.config["dtype"])
+        widths, (name, *_) = self.config["units"], self.config["optimizer"]
+        averages = np.empty((_core.OPTIMIZERS[name].n_slots, count(widths)), self.config["dtype"])
         for slot, flat in enumerate(averages):
             self.net.store_state(slot, *views(flat, widths))
         return widths, averages
@@ -125,7 +125,7 @@ class Session:
     def net(self, config: dict[str, Any], max_rows: int, max_nnz: int) -> Iterator[_core.Net]:
         """Lend a net of this configuration that holds the optimizer's state."""
         optimizer = self.optimizer
-        config = config | {"solver": optimizer.rule.name} | optimizer.rule.get_params()
+        config = config | {"optimizer": optimizer.rule.choice}
         self.finished = False
         # In one step, so that a second thread that trains this estimator gets another net. Its
         # numbers will be wrong, as they are then in scikit-learn, but nothing worse happens.

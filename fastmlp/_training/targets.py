@@ -17,7 +17,7 @@ from scipy.sparse import issparse
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import unique_labels
 
-from .. import _rows as _core
+from .. import _core
 from .._families import choice_of, name_of
 from .._sklearn import check_sample_weight
 from ..losses import Loss

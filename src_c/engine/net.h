@@ -5,7 +5,7 @@
 #include "kernels/kernels.h"
 
 fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
-                         const int *activations);
+                         const fm_choice *activations);
 
 /* Rows rows[i] (or i) of a CSR matrix lie within its arrays and columns, and no
  * block_rows consecutive ones have more than max_nnz non-zeros. */

@@ -88,7 +88,7 @@ static size_t sum(size_t a, size_t b)
 
 static fm_status predict_packed(void *out, const fm_matrix *X, const fm_kernels *k, int n_layers,
                                 const int64_t *units, const void *const *W, const void *const *b,
-                                const int *activations, int check_finite, int n_threads)
+                                const fm_choice *activations, int check_finite, int n_threads)
 {
     const int64_t block_rows = X->n_rows < BLOCK_ROWS ? X->n_rows : BLOCK_ROWS;
     fm_status status = FM_NO_MEMORY;
@@ -162,7 +162,7 @@ done:
 /* Dense X of a few rows. Rows that already lie as T are read in place. */
 static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernels *k, int n_layers,
                                   const int64_t *units, const void *const *W, const void *const *b,
-                                  const int *activations, int check_finite)
+                                  const fm_choice *activations, int check_finite)
 {
     const fm_batch all = {.X = X, .n_rows = X->n_rows};
     if (check_finite && !k->rows_finite(&all, 0, X->n_rows))
@@ -219,7 +219,7 @@ static int values_finite(const fm_matrix *X, fm_dtype dtype)
 
 fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                      const int64_t *units, const void *const *W, const void *const *b,
-                     const int *activations, const char *isa, int check_finite, int n_threads)
+                     const fm_choice *activations, const char *isa, int check_finite, int n_threads)
 {
     fm_status status = fm_check_shape(dtype, n_layers, units, activations);
     if (status != FM_OK)

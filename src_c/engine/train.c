@@ -10,10 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tables/activations.h"
 #include "host/fpu.h"
-#include "tables/losses.h"
 #include "host/threads.h"
+#include "tables/tables.h"
 
 /* A second thread pays from about this many multiply-adds per step and thread. On
  * Zen 3 a step of 0.43e6 each (20-100-1, 200 rows) took 33 us on one thread and 22 on
@@ -26,10 +25,11 @@
 struct fm_net {
     const fm_kernels *kernels;
     fm_layer *layers;
-    int n_layers, loss, n_slots;
+    int n_layers, n_slots;
+    fm_choice loss;
     int64_t block_rows;      /* rows that fit */
     int64_t max_nnz;         /* 0: dense X only; else CSR X only */
-    fm_step step;            /* the solver's constants */
+    fm_step step;            /* its constant part */
     void *input;             /* gathered rows of dense X */
     double *row_loss;        /* (block_rows,) */
     double *row_weights;     /* (block_rows,) */
@@ -45,7 +45,8 @@ struct fm_net {
 
 /* ----------------------------------------------------------------- sizes */
 
-fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units, const int *activations)
+fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
+                         const fm_choice *activations)
 {
     if ((dtype != FM_FLOAT32 && dtype != FM_FLOAT64 && dtype != FM_BFLOAT16) || n_layers < 1)
         return FM_BAD_ARGUMENT;
@@ -53,8 +54,9 @@ fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units, con
         if (units[l] < 1)
             return FM_BAD_ARGUMENT;
     for (int l = 0; l < n_layers; l++) {
-        int where, wanted = l + 1 < n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT;
-        if (!fm_activation_name(activations[l], &where) || !(where & wanted))
+        const int wanted = l + 1 < n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT;
+        const fm_table_row *row = fm_activation_row(activations[l].row);
+        if (!fm_is_choice(row, &activations[l]) || !(row->where & wanted))
             return FM_BAD_ARGUMENT;
     }
     return FM_OK;
@@ -224,17 +226,11 @@ static fm_status fill(fm_net *net, const fm_config *c)
         return FM_NO_MEMORY;
     net->n_layers = c->n_layers;
     net->loss = c->loss;
-    if (c->solver >= 0)
-        fm_solver_name(c->solver, &net->n_slots);
+    if (c->optimizer.row >= 0)
+        net->n_slots = fm_optimizer_row(c->optimizer.row)->n_slots;
     net->max_nnz = c->max_nnz;
     net->block_rows = c->max_rows < FM_MAX_BLOCK ? c->max_rows : FM_MAX_BLOCK;
-    net->step = (fm_step){.solver = c->solver,
-                          .alpha = c->alpha,
-                          .momentum = c->momentum,
-                          .nesterov = c->nesterov,
-                          .beta_1 = c->beta_1,
-                          .beta_2 = c->beta_2,
-                          .epsilon = c->epsilon};
+    net->step = (fm_step){.optimizer = c->optimizer, .alpha = c->alpha};
     for (int i = 0; i < c->n_layers; i++) {
         fm_layer *l = &net->layers[i];
         l->fan_in = c->units[i];
@@ -248,7 +244,7 @@ static fm_status fill(fm_net *net, const fm_config *c)
         net->work_per_row += (i > 0 ? 3.0 : 2.0) * (double)l->fan_in * (double)l->fan_out;
     }
     /* Any non-NULL value asks lay_out for the part. */
-    if (c->solver < 0 || c->max_rows > FM_MAX_BLOCK)
+    if (c->optimizer.row < 0 || c->max_rows > FM_MAX_BLOCK)
         net->layers[0].part[FM_GRADIENT] = net;
     arena a = {0};
     lay_out(net, &a);
@@ -272,7 +268,9 @@ fm_status fm_net_create(fm_net **out, const fm_config *c)
     fm_status status = fm_check_shape(c->dtype, c->n_layers, c->units, c->activations);
     if (status != FM_OK)
         return status;
-    if (!fm_loss_name(c->loss) || (c->solver >= 0 && !fm_solver_name(c->solver, NULL)) ||
+    if (!fm_is_choice(fm_loss_row(c->loss.row), &c->loss) ||
+        (c->optimizer.row != FM_OPTIMIZER_none &&
+         !fm_is_choice(fm_optimizer_row(c->optimizer.row), &c->optimizer)) ||
         c->max_rows < 1 || c->max_nnz < 0)
         return FM_BAD_ARGUMENT;
     fm_net *net = calloc(1, sizeof(*net));
@@ -435,7 +433,7 @@ static void pass_rows(fm_net *net, const fm_batch *batch, void *scratch, int64_t
     }
     for (int l = 1; l <= last; l++)
         k->forward(&layers[l], scratch, r0, r1);
-    k->loss(&layers[last], net->row_loss, net->loss, batch, r0, r1);
+    k->loss(&layers[last], net->row_loss, &net->loss, batch, r0, r1);
     for (int l = last; l > 0; l--)
         k->backward(&layers[l], &layers[l - 1], scratch, r0, r1);
 }
@@ -497,7 +495,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
     step.alpha = w.alpha;
     step.inv_sum = 1 / w.sum;
     if (run->update)
-        step.lr = fm_step_rate(&step, run->learning_rate, run->step + 1);
+        step.rate = fm_step_rate(&step.optimizer, run->learning_rate, run->step + 1);
     double loss = rank == 0 ? l2_term(net, w.alpha) : 0; /* before the update changes W */
 
     for (int64_t first = 0; first < batch->n_rows; first += net->block_rows) {
@@ -575,8 +573,8 @@ static fm_status run_on_team(fm_run *run, int n_threads)
     if (X->n_cols != net->layers[0].fan_in || !X->indices != !net->max_nnz || n_threads < 0)
         return FM_BAD_ARGUMENT;
     if ((run->data.y->labels != NULL) == (run->data.y->values != NULL) ||
-        (run->data.y->labels &&
-         (net->loss != FM_LOSS_log_loss || net->layers[net->n_layers - 1].fan_out == 1)))
+        (run->data.y->labels && (fm_loss_row(net->loss.row)->targets != FM_TARGETS_CLASS ||
+                                 net->layers[net->n_layers - 1].fan_out == 1)))
         return FM_BAD_ARGUMENT;
     fm_status status = check_rows(X, run->data.y, run->data.rows, run->data.n_rows,
                                   net->layers[net->n_layers - 1].fan_out);

@@ -8,9 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tables/activations.h"
 #include "kernels/kernels.h"
-#include "tables/losses.h"
 
 /* More than one block of 32 and of 128 in every direction, and remainders. */
 enum { ROWS = 75, INPUTS = 150, HIDDEN = 70, OUTPUTS = 37, N_LAYERS = 2 };
@@ -72,7 +70,8 @@ static int run(float *results, const fm_kernels *k, const float *X, const float 
                               .col_stride = sizeof(float)};
     const fm_targets targets = {.values = y};
     const fm_batch batch = {.X = &matrix, .y = &targets, .n_rows = ROWS};
-    const fm_step step = {.solver = FM_SOLVER_sgd, .lr = 0x1p-10, .inv_sum = 1};
+    const fm_step step = {.optimizer = {.row = FM_OPTIMIZER_sgd}, .rate = 0x1p-10, .inv_sum = 1};
+    const fm_choice loss = {.row = FM_LOSS_squared_error};
     const fm_gradient_use use = {.step = &step};
     double row_loss[ROWS];
     for (int l = 0; l < N_LAYERS; l++)
@@ -80,7 +79,7 @@ static int run(float *results, const fm_kernels *k, const float *X, const float 
                                .fan_out = units[l + 1],
                                .max_rows = ROWS,
                                .is_output = l + 1 == N_LAYERS,
-                               .activation = l + 1 < N_LAYERS ? FM_ACT_relu : FM_ACT_identity};
+                               .activation.row = l + 1 < N_LAYERS ? FM_ACT_relu : FM_ACT_identity};
     char *memory = lay_out(layers, k), *scratch = memory;
     if (!memory)
         return 0;
@@ -93,7 +92,7 @@ static int run(float *results, const fm_kernels *k, const float *X, const float 
     k->forward(&layers[1], scratch, 0, ROWS);
     k->outputs(&layers[1], results, 0, ROWS);
     k->forward(&layers[1], scratch, 0, ROWS);
-    k->loss(&layers[1], row_loss, FM_LOSS_squared_error, &batch, 0, ROWS);
+    k->loss(&layers[1], row_loss, &loss, &batch, 0, ROWS);
     k->backward(&layers[1], &layers[0], scratch, 0, ROWS);
     results += ROWS * OUTPUTS;
     for (int l = 0; l < N_LAYERS; l++) {

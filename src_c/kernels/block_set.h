@@ -381,7 +381,7 @@ static void fm_finish_forward(const fm_layer *l, T *C, int64_t i, int64_t n, int
                (size_t)(n * FM_SIDE) * sizeof(T));
         return;
     }
-    fm_activate(l->activation, C, n * FM_SIDE);
+    fm_activate(&l->activation, C, n * FM_SIDE);
     fm_blank(C, n, width);
     fm_bf16 packed[FM_BLOCK] __attribute__((aligned(64)));
     fm_pack_rows((fm_bf16 *)l->part[FM_ACTS] + (j * M + i / FM_SIDE) * FM_BLOCK, NULL, C);
@@ -448,7 +448,7 @@ static void fm_packed_finish_outputs(const fm_layer *l, int64_t r0, int64_t r1)
     for (int64_t n = 0; n < N; n += FM_SIDE)
         fm_transpose(ZT + n * ld + r0, ld, Z + n * rows + r0 * FM_SIDE, FM_SIDE, r1 - r0,
                      fm_at_most_side(N - n));
-    fm_output_activation(l->activation, ZT, ld, N, r0, r1);
+    fm_output_activation(&l->activation, ZT, ld, N, r0, r1);
 }
 
 /* delta of rows i..i + n, panel j, into both forms. */
@@ -460,13 +460,13 @@ static void fm_pack_delta(const fm_layer *l, T *delta, int64_t i, int64_t n, int
     fm_pack_row_pairs(fm_delta_row_pairs(l) + at, NULL, delta);
 }
 
-static void fm_packed_loss(const fm_layer *l, double *row_loss, int loss, const fm_batch *batch,
-                           int64_t r0, int64_t r1)
+static void fm_packed_loss(const fm_layer *l, double *row_loss, const fm_choice *loss,
+                           const fm_batch *batch, int64_t r0, int64_t r1)
 {
     const int64_t N = l->fan_out, ld = fm_ld(l->max_rows);
     T *ZT = l->part[FM_OUTPUT], block[FM_BLOCK] __attribute__((aligned(64)));
     fm_packed_finish_outputs(l, r0, r1);
-    fm_rows_loss(loss, ZT, ld, N, row_loss, l->activation, batch, r0, r1);
+    fm_rows_loss(l, row_loss, loss, batch, r0, r1);
     for (int64_t j = 0; j < fm_blocks(N); j++)
         for (int64_t i = r0; i < r1; i += FM_SIDE) {
             const int64_t n = fm_at_most_side(r1 - i);
@@ -504,7 +504,7 @@ static void fm_packed_backward(const fm_layer *l, const fm_layer *below, void *s
                 T *delta = C + g * FM_BLOCK;
                 for (int64_t r = 0; r < rows; r++)
                     fm_unpack_row(a + r * FM_SIDE, acts + (j * M * FM_SIDE + row + r) * FM_SIDE);
-                fm_activate_backward(below->activation, delta, a, rows * FM_SIDE);
+                fm_activate_backward(&below->activation, delta, a, rows * FM_SIDE);
                 fm_pack_delta(below, delta, row, rows, j);
             }
         }
@@ -582,8 +582,7 @@ static void fm_packed_gradient_unit(const fm_layer *l, const fm_batch *batch, in
     T *kept = l->part[FM_GRADIENT] ? fm_weights(l, FM_GRADIENT) + at : NULL;
     T *G = fm_total(kept, room, n, use->resume);
     if (use->step) {
-        T *s0 = fm_weights(l, FM_SLOTS), *s1 = fm_weights(l, FM_SLOTS + 1);
-        fm_update(fm_weights(l, FM_PARAMS) + at, s0 + at, s1 ? s1 + at : NULL, G, n, 1, use->step);
+        fm_update(l, at, G, n, 1, use->step);
         fm_packed_refresh(l, j, f0, f1);
     }
     if (f0 > 0)
@@ -593,11 +592,8 @@ static void fm_packed_gradient_unit(const fm_layer *l, const fm_batch *batch, in
     kept = l->part[FM_GRADIENT] ? fm_bias(l, FM_GRADIENT) + b0 : NULL;
     fm_packed_gradient_bias(l, j, m, room);
     T *g = fm_total(kept, room, FM_SIDE, use->resume);
-    if (use->step) {
-        T *s0 = fm_bias(l, FM_SLOTS), *s1 = fm_bias(l, FM_SLOTS + 1);
-        fm_update(fm_bias(l, FM_PARAMS) + b0, s0 + b0, s1 ? s1 + b0 : NULL, g, FM_SIDE, 0,
-                  use->step);
-    }
+    if (use->step)
+        fm_update(l, fm_weights_size(l) + b0, g, FM_SIDE, 0, use->step);
 }
 
 static void fm_packed_gradient(const fm_layer *l, const fm_batch *batch, void *scratch, int64_t u0,

@@ -3,24 +3,25 @@
 #define FM_DENSE_H
 
 #include "kernels/layout.h"
-#include "tables/activations.h"
+#include "kernels/activate.h"
 
 static void fm_activate_rows(const fm_layer *l, int64_t r0, int64_t r1)
 {
-    const int in_epilogue = l->activation == FM_ACT_identity || l->activation == FM_ACT_relu;
+    const int row = l->activation.row;
+    const int in_epilogue = row == FM_ACT_identity || row == FM_ACT_relu;
     if (in_epilogue && !FM_BF16)
         return;
     for (int64_t j = 0; j < fm_panels(l->fan_out); j++) {
         T *A = (T *)l->part[FM_ACTS] + (j * fm_ld(l->max_rows) + r0) * FM_PANEL;
         if (!in_epilogue)
-            fm_activate(l->activation, A, (r1 - r0) * FM_PANEL);
+            fm_activate(&l->activation, A, (r1 - r0) * FM_PANEL);
         fm_to_operands(A, (r1 - r0) * FM_PANEL);
     }
 }
 
 FM_INLINE T fm_floor(const fm_layer *l)
 {
-    return !l->is_output && l->activation == FM_ACT_relu ? 0 : (T)-INFINITY;
+    return !l->is_output && l->activation.row == FM_ACT_relu ? 0 : (T)-INFINITY;
 }
 
 static void fm_forward(const fm_layer *l, void *scratch, int64_t r0, int64_t r1)
@@ -44,15 +45,15 @@ static void fm_backward(const fm_layer *l, const fm_layer *below, void *scratch,
 {
     const int64_t ld = fm_ld(l->max_rows), a_panel = ld * FM_PANEL;
     const int narrow = fm_is_narrow(l);
-    const T *A = below->part[FM_ACTS], *mask = below->activation == FM_ACT_relu ? A : NULL;
+    const T *A = below->part[FM_ACTS], *mask = below->activation.row == FM_ACT_relu ? A : NULL;
     T *D = below->part[FM_DELTA];
     fm_gemm_rows(D, a_panel, l->part[narrow ? FM_OUTPUT : FM_DELTA],
                  narrow ? FM_ACROSS : FM_ALONG_PANEL, narrow ? ld : a_panel,
                  narrow ? fm_operands(l) : l->part[FM_TRANSPOSED], l->fan_out, l->fan_in, r0, r1,
                  NULL, 0, mask, scratch);
-    if (!mask && below->activation != FM_ACT_identity)
+    if (!mask && below->activation.row != FM_ACT_identity)
         for (int64_t j = 0; j < fm_panels(below->fan_out); j++)
-            fm_activate_backward(below->activation, D + (j * ld + r0) * FM_PANEL,
+            fm_activate_backward(&below->activation, D + (j * ld + r0) * FM_PANEL,
                                  A + (j * ld + r0) * FM_PANEL, (r1 - r0) * FM_PANEL);
     for (int64_t j = 0; j < fm_panels(below->fan_out) && FM_BF16; j++)
         fm_to_operands(D + (j * ld + r0) * FM_PANEL, (r1 - r0) * FM_PANEL);

@@ -3,7 +3,7 @@
 #define FM_FEW_H
 
 #include "kernels/layout.h"
-#include "tables/losses.h"
+#include "kernels/row_loss.h"
 
 /* Some features of up to FM_FEW rows: their values, and their rows of W. */
 enum { FM_FEW_K = 8 };
@@ -90,7 +90,7 @@ FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T
 
 static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows, int n_layers,
                            const int64_t *units, const void *const *W, const void *const *b,
-                           const int *activations)
+                           const fm_choice *activations)
 {
     int64_t widest = 0;
     for (int i = 0; i <= n_layers; i++)
@@ -109,8 +109,8 @@ static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_ro
         case 3: fm_few_rows(3, to, from, W[i], b[i], K, N); break;
         default: fm_few_rows(4, to, from, W[i], b[i], K, N); break;
         }
-        if (activations[i] != FM_ACT_softmax) {
-            fm_activate(activations[i], to, n_rows * N);
+        if (activations[i].row != FM_ACT_softmax) {
+            fm_activate(&activations[i], to, n_rows * N);
             if (i + 1 < n_layers)
                 fm_to_operands(to, n_rows * N);
             from = to;

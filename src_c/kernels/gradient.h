@@ -4,7 +4,7 @@
 
 #include "kernels/csr.h"
 #include "kernels/params.h"
-#include "tables/optimizers.h"
+#include "kernels/update.h"
 
 /* A unit of a wide layer is one panel of outputs by FM_UNIT_FEATURES features;
  * consecutive units share the features, whose activations then stay in cache.
@@ -86,8 +86,7 @@ static void fm_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t u
         fm_gemm_columns(G, A, ld * FM_PANEL, f1 - f0, D, m, half, resume, lists);
     }
     if (use->step) {
-        T *s0 = fm_weights(l, FM_SLOTS), *s1 = fm_weights(l, FM_SLOTS + 1);
-        fm_update(fm_weights(l, FM_PARAMS) + at, s0 + at, s1 ? s1 + at : NULL, G, n, 1, use->step);
+        fm_update(l, at, G, n, 1, use->step);
         fm_refresh(l, j, f0, f1);
     }
     if (f0 > 0)
@@ -97,10 +96,8 @@ static void fm_gradient_unit(const fm_layer *l, const fm_batch *batch, int64_t u
     T bias_room[FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW] = {0};
     T *g = l->part[FM_GRADIENT] ? fm_bias(l, FM_GRADIENT) + b0 : bias_room;
     fm_gradient_bias(l, D, ld, m, g, resume);
-    if (use->step) {
-        T *s0 = fm_bias(l, FM_SLOTS), *s1 = fm_bias(l, FM_SLOTS + 1);
-        fm_update(fm_bias(l, FM_PARAMS) + b0, s0 + b0, s1 ? s1 + b0 : NULL, g, nb, 0, use->step);
-    }
+    if (use->step)
+        fm_update(l, fm_weights_size(l) + b0, g, nb, 0, use->step);
 }
 
 /* Units u0..u1. Neighbours are panels of the same features and share lists. */

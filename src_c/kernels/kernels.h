@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 #include "fastmlp.h"
-#include "tables/optimizers.h"
+#include "tables/tables.h"
 
 /* The outermost size of the cut of weights into units, in features. A constant
  * of the arithmetic: sums of squares are taken per unit, on every ISA alike. */
@@ -36,7 +36,7 @@ enum { FM_UNIT_FEATURES = 128 };
 /* The memory of a layer. Parameter-like parts hold W and b in one layout. */
 enum {
     FM_PARAMS,               /* W, b */
-    FM_SLOTS,                /* solver state, FM_MAX_SLOTS parts like FM_PARAMS */
+    FM_SLOTS,                /* optimizer state, FM_MAX_SLOTS parts like FM_PARAMS */
     FM_GRADIENT = FM_SLOTS + FM_MAX_SLOTS, /* dW, db summed over blocks of rows */
     FM_TRANSPOSED,           /* W^T, where backward wants it */
     FM_SQUARES,              /* partial sums of W^2, for the L2 term of the loss */
@@ -48,7 +48,7 @@ enum {
 
 typedef struct fm_layer {
     int64_t fan_in, fan_out, max_rows;
-    int activation;
+    fm_choice activation;
     int is_output;
     void *part[FM_N_PARTS];
     const void *input;       /* the FM_ACTS of the layer below, or the gathered rows */
@@ -80,6 +80,14 @@ static inline int64_t fm_batch_row(const fm_batch *batch, int64_t i)
 {
     return batch->rows ? batch->rows[i] : batch->first_row + i;
 }
+
+/* What one step's updates need besides the vectors. */
+typedef struct {
+    fm_choice optimizer;
+    double rate;             /* fm_step_rate */
+    double inv_sum;          /* 1 / sum of the mini-batch's sample weights */
+    double alpha;            /* L2 strength */
+} fm_step;
 
 /* What to do with a gradient: start from FM_GRADIENT or from zero; end with an
  * update of the parameters (step) or by leaving it in FM_GRADIENT (NULL). */
@@ -118,8 +126,8 @@ typedef struct fm_kernels {
     void (*forward)(const fm_layer *layer, void *scratch, int64_t r0, int64_t r1);
     void (*forward_csr)(const fm_layer *layer, const fm_batch *batch, int64_t r0, int64_t r1);
     /* Output layer: Z -> f(Z), delta; row_loss[r]: unweighted loss of batch row r. */
-    void (*loss)(const fm_layer *layer, double *row_loss, int loss, const fm_batch *batch,
-                 int64_t r0, int64_t r1);
+    void (*loss)(const fm_layer *layer, double *row_loss, const fm_choice *loss,
+                 const fm_batch *batch, int64_t r0, int64_t r1);
     /* Output layer: Z -> f(Z), written row-major to out (n_rows x fan_out). */
     void (*outputs)(const fm_layer *layer, void *out, int64_t r0, int64_t r1);
     /* delta of the layer below, from this layer's. */
@@ -141,7 +149,7 @@ typedef struct fm_kernels {
      * x: (n_rows, units[0]) of T; scratch: 2 * n_rows * (largest of units). */
     void (*predict_few)(void *out, void *scratch, const void *x, int64_t n_rows, int n_layers,
                         const int64_t *units, const void *const *W, const void *const *b,
-                        const int *activations);
+                        const fm_choice *activations);
 } fm_kernels;
 
 enum { FM_FEW = 4 };

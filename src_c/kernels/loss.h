@@ -3,7 +3,7 @@
 #define FM_LOSS_H
 
 #include "kernels/params.h"
-#include "tables/losses.h"
+#include "kernels/row_loss.h"
 
 /* Panels <-> Z^T, for rows r0..r1 of a wide output layer. */
 static void fm_transpose_output(const fm_layer *l, int to_panels, int64_t r0, int64_t r1)
@@ -25,15 +25,15 @@ static void fm_finish_outputs(const fm_layer *l, int64_t r0, int64_t r1)
 {
     if (!fm_is_narrow(l))
         fm_transpose_output(l, 0, r0, r1);
-    fm_output_activation(l->activation, l->part[FM_OUTPUT], fm_ld(l->max_rows), l->fan_out, r0, r1);
+    fm_output_activation(&l->activation, l->part[FM_OUTPUT], fm_ld(l->max_rows), l->fan_out, r0,
+                         r1);
 }
 
-static void fm_loss(const fm_layer *l, double *row_loss, int loss, const fm_batch *batch,
-                    int64_t r0, int64_t r1)
+static void fm_loss(const fm_layer *l, double *row_loss, const fm_choice *loss,
+                    const fm_batch *batch, int64_t r0, int64_t r1)
 {
     fm_finish_outputs(l, r0, r1);
-    fm_rows_loss(loss, l->part[FM_OUTPUT], fm_ld(l->max_rows), l->fan_out, row_loss, l->activation,
-                 batch, r0, r1);
+    fm_rows_loss(l, row_loss, loss, batch, r0, r1);
     for (int64_t n = 0; n < l->fan_out && FM_BF16; n++)
         fm_to_operands((T *)l->part[FM_OUTPUT] + n * fm_ld(l->max_rows) + r0, r1 - r0);
     if (!fm_is_narrow(l))

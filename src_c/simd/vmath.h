@@ -33,6 +33,9 @@
 #define FM_LOG2E 0x1.715476p0f
 #endif
 
+/* A number given in double. */
+FM_INLINE V v_const(double x) { return v_set1((T)x); }
+
 /* c[0] + c[step] x + c[2 step] x^2 + ..., n terms. */
 FM_INLINE V v_poly(V x, const T *c, int n, int step)
 {

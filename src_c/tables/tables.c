@@ -1,53 +1,135 @@
-/* tables.c - the names of activations, losses, solvers and statuses. */
+/* tables.c - the rows of the tables as data, choices of them, and the rates of steps. */
+#include "tables/tables.h"
+
+#include <math.h>
 #include <stddef.h>
 
-#include "tables/activations.h"
-#include "tables/losses.h"
-#include "tables/optimizers.h"
+/* ------------------------------------------------------------------- rows */
 
-const char *fm_activation_name(int i, int *where)
+#define ROW(table, name_, class_name_, doc_) \
+    .name = #name_, .class_name = #class_name_, .doc = (doc_), .index = table##_##name_
+
+#define PARAMETERS(...)          \
+    .parameters = {__VA_ARGS__}, \
+    .n_parameters = sizeof((const fm_parameter[]){__VA_ARGS__{0}}) / sizeof(fm_parameter) - 1
+
+#define NUMBER(name_, initial_, low_, high_, closed_, doc_) \
+    {.name = #name_,                                        \
+     .doc = (doc_),                                         \
+     .initial = (initial_),                                 \
+     .low = (low_),                                         \
+     .high = (high_),                                       \
+     .closed = (closed_)},
+
+#define SWITCH(name_, initial_, doc_) \
+    {.name = #name_,                  \
+     .doc = (doc_),                   \
+     .initial = (initial_),           \
+     .low = 0,                        \
+     .high = 1,                       \
+     .closed = FM_CLOSED_BOTH,        \
+     .is_switch = 1},
+
+static const fm_table_row activations[] = {
+#define FM_PARAMETER NUMBER
+#define FM_SWITCH SWITCH
+#define FM_ACTIVATION(name, class_name, where_, derivative_, doc, ...)                   \
+    {ROW(FM_ACT, name, class_name, doc), .where = (where_), .derivative = (derivative_), \
+     PARAMETERS(__VA_ARGS__)},
+#include "tables/activations.def"
+};
+
+static const fm_table_row losses[] = {
+#define FM_PARAMETER NUMBER
+#define FM_SWITCH SWITCH
+#define FM_LOSS(name, class_name, targets_, output_, canonical_, mean, doc, ...)                   \
+    {ROW(FM_LOSS, name, class_name, doc), .targets = (targets_),       .output = FM_ACT_##output_, \
+     .canonical = FM_ACT_##canonical_,    .mean_over_outputs = (mean), PARAMETERS(__VA_ARGS__)},
+#include "tables/losses.def"
+};
+
+static const fm_table_row optimizers[] = {
+#define FM_PARAMETER NUMBER
+#define FM_SWITCH SWITCH
+#define FM_OPTIMIZER(name, class_name, n_slots_, norm, rate, doc, ...)                      \
+    {ROW(FM_OPTIMIZER, name, class_name, doc), .n_slots = (n_slots_), .needs_norm = (norm), \
+     PARAMETERS(__VA_ARGS__)},
+#include "tables/optimizers.def"
+};
+
+/* What the engine cannot deliver no row may ask for. */
+#define FM_ACTIVATION(name, class_name, where, derivative, ...) \
+    _Static_assert((derivative) == FM_FROM_OUTPUT, #name ": pre-activations are not kept");
+#include "tables/activations.def"
+#define FM_OPTIMIZER(name, class_name, n_slots, norm, ...)                       \
+    _Static_assert((n_slots) <= FM_MAX_SLOTS, #name ": more than FM_MAX_SLOTS"); \
+    _Static_assert(!(norm), #name ": the norm of the gradient is not taken");
+#include "tables/optimizers.def"
+
+const fm_table_row *fm_activation_row(int i)
 {
-    static const struct {
-        const char *name;
-        int where;
-    } rows[] = {
-#define FM_ROW(name, where) {#name, where},
-        FM_ACTIVATIONS(FM_ROW)
-#undef FM_ROW
-    };
-    if (i < 0 || i >= FM_N_ACTIVATIONS)
-        return NULL;
-    if (where)
-        *where = rows[i].where;
-    return rows[i].name;
+    return i < 0 || i >= FM_N_ACTIVATIONS ? NULL : &activations[i];
 }
 
-const char *fm_loss_name(int i)
+const fm_table_row *fm_loss_row(int i) { return i < 0 || i >= FM_N_LOSSES ? NULL : &losses[i]; }
+
+const fm_table_row *fm_optimizer_row(int i)
 {
-    static const char *const rows[] = {
-#define FM_ROW(name, canonical, mean) #name,
-        FM_LOSSES(FM_ROW)
-#undef FM_ROW
-    };
-    return i < 0 || i >= FM_N_LOSSES ? NULL : rows[i];
+    return i < 0 || i >= FM_N_OPTIMIZERS ? NULL : &optimizers[i];
 }
 
-const char *fm_solver_name(int i, int *n_slots)
+/* ---------------------------------------------------------------- choices */
+
+fm_choice fm_default_choice(const fm_table_row *row)
 {
-    static const struct {
-        const char *name;
-        int n_slots;
-    } rows[] = {
-#define FM_ROW(name, n_slots) {#name, n_slots},
-        FM_SOLVERS(FM_ROW)
-#undef FM_ROW
-    };
-    if (i < 0 || i >= FM_N_SOLVERS)
-        return NULL;
-    if (n_slots)
-        *n_slots = rows[i].n_slots;
-    return rows[i].name;
+    fm_choice choice = {.row = row->index};
+    for (int i = 0; i < row->n_parameters; i++)
+        choice.parameters[i] = row->parameters[i].initial;
+    return choice;
 }
+
+int fm_is_in_bounds(const fm_parameter *p, double value)
+{
+    if (p->is_switch)
+        return value == 0 || value == 1;
+    return (value > p->low || (value == p->low && p->closed & FM_CLOSED_LEFT)) &&
+           (value < p->high || (value == p->high && p->closed & FM_CLOSED_RIGHT));
+}
+
+int fm_is_choice(const fm_table_row *row, const fm_choice *choice)
+{
+    for (int i = 0; row && i < row->n_parameters; i++)
+        if (!fm_is_in_bounds(&row->parameters[i], choice->parameters[i]))
+            return 0;
+    return row != NULL;
+}
+
+/* ------------------------------------------------------------------ rates */
+
+static double rate_constant(double learning_rate, int64_t step, const fm_constants *p)
+{
+    (void)step;
+    (void)p;
+    return learning_rate;
+}
+
+static double rate_adam(double learning_rate, int64_t step, const fm_constants *p)
+{
+    return learning_rate * sqrt(1 - pow(p->adam.beta_2, (double)step)) /
+           (1 - pow(p->adam.beta_1, (double)step));
+}
+
+double fm_step_rate(const fm_choice *optimizer, double learning_rate, int64_t step)
+{
+    static double (*const rates[])(double, int64_t, const fm_constants *) = {
+#define FM_OPTIMIZER(name, class_name, n_slots, norm, rate, ...) rate_##rate,
+#include "tables/optimizers.def"
+    };
+    const fm_constants constants = fm_constants_of(optimizer);
+    return rates[optimizer->row](learning_rate, step, &constants);
+}
+
+/* ---------------------------------------------------------------- sentences */
 
 const char *fm_status_text(fm_status status)
 {

@@ -8,6 +8,7 @@
 #include "fastmlp.h"
 
 #include "check.h"
+#include "rows.h"
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
@@ -92,8 +93,7 @@ typedef struct {
     fm_dtype dtype;
     int n_layers;
     int64_t units[MAX_LAYERS + 1];
-    int activations[MAX_LAYERS];
-    int loss;
+    fm_choice activations[MAX_LAYERS], loss;
 } shape;
 
 typedef struct {
@@ -136,33 +136,19 @@ static int same_params(const shape *s, const params *p, const params *q)
     return 1;
 }
 
-static int find(const char *(*name_at)(int), const char *name)
-{
-    for (int i = 0; name_at(i); i++)
-        if (!strcmp(name_at(i), name))
-            return i;
-    CHECK(!"no such row");
-    return -1;
-}
+static const fm_choice no_optimizer = {.row = -1};
 
-static const char *activation_at(int i) { return fm_activation_name(i, NULL); }
+static fm_choice optimizer(const char *name) { return choose(fm_optimizer_row, name); }
 
-static const char *solver_at(int i) { return fm_solver_name(i, NULL); }
-
-static int activation(const char *name) { return find(activation_at, name); }
-
-static fm_config config_of(const shape *s, const char *solver, int64_t max_rows, int64_t max_nnz)
+static fm_config config_of(const shape *s, fm_choice update, int64_t max_rows, int64_t max_nnz)
 {
     return (fm_config){.dtype = s->dtype,
                        .n_layers = s->n_layers,
                        .units = s->units,
                        .activations = s->activations,
                        .loss = s->loss,
-                       .solver = solver ? find(solver_at, solver) : -1,
+                       .optimizer = update,
                        .alpha = 0.01,
-                       .beta_1 = 0.9,
-                       .beta_2 = 0.999,
-                       .epsilon = 1e-8,
                        .max_rows = max_rows,
                        .max_nnz = max_nnz,
                        .isa = s->isa};
@@ -265,10 +251,11 @@ static data new_data(const shape *s, int64_t n_rows)
     d.labels = allocate((size_t)n_rows * sizeof(int32_t));
     d.weights = allocate((size_t)n_rows * sizeof(double));
     d.order = allocate((size_t)n_rows * sizeof(int64_t));
-    const int is_log = strstr(fm_loss_name(s->loss), "log_loss") != NULL;
+    const fm_target_kind kind = fm_loss_row(s->loss.row)->targets;
+    const int is_binary = kind == FM_TARGETS_CLASS || kind == FM_TARGETS_BINARY;
     for (int64_t i = 0; i < n_rows * n_outputs; i++) {
         double y = fabs(random_number());
-        set(d.values, s->dtype, i, is_log ? y < 0.5 : y);
+        set(d.values, s->dtype, i, is_binary ? y < 0.5 : y);
     }
     for (int64_t i = 0; i < n_rows; i++) {
         d.labels[i] = (int32_t)(i % n_outputs);
@@ -317,46 +304,61 @@ static uint64_t checksum(const shape *s, const data *d)
 
 static fm_targets targets_of(const shape *s, const data *d)
 {
-    const int labels = !strcmp(fm_loss_name(s->loss), "log_loss") && s->units[s->n_layers] > 1;
-    return labels ? (fm_targets){.labels = d->labels} : (fm_targets){.values = d->values};
+    const int by_class = fm_loss_row(s->loss.row)->targets == FM_TARGETS_CLASS;
+    return by_class && s->units[s->n_layers] > 1 ? (fm_targets){.labels = d->labels}
+                                                 : (fm_targets){.values = d->values};
 }
 
 /* ---------------------------------------------------------------- reference */
 
-static double f(const char *name, double z)
+/* z (n_rows, n) -> f(z) in place, by networks that do nothing else: their weights are
+ * the identity. That f is right is checked in Python. */
+static void apply(const fm_choice *f, double *z, int64_t n_rows, int64_t n)
 {
-    if (!strcmp(name, "identity"))
-        return z;
-    if (!strcmp(name, "logistic"))
-        return 1 / (1 + exp(-z));
-    if (!strcmp(name, "tanh"))
-        return tanh(z);
-    if (!strcmp(name, "relu"))
-        return z > 0 ? z : 0;
-    return exp(z); /* and softmax before its division */
+    const int64_t units[] = {n, n, n};
+    const fm_choice activations[] = {*f, choose(fm_activation_row, "identity")};
+    const fm_matrix X = {.dtype = FM_FLOAT64,
+                         .n_rows = n_rows,
+                         .n_cols = n,
+                         .data = z,
+                         .row_stride = n * (int64_t)sizeof(double),
+                         .col_stride = sizeof(double)};
+    double *one = allocate((size_t)(n * n) * sizeof(double));
+    double *out = allocate((size_t)(n_rows * n) * sizeof(double));
+    double *b = allocate((size_t)n * sizeof(double));
+    for (int64_t i = 0; i < n * n; i++)
+        one[i] = i % (n + 1) == 0;
+    for (int64_t i = 0; i < n; i++)
+        b[i] = 0;
+    const void *const W[] = {one, one}, *const biases[] = {b, b};
+    const int n_layers = fm_activation_row(f->row)->where & FM_FOR_OUTPUT ? 1 : 2;
+    CHECK(fm_predict(out, &X, FM_FLOAT64, n_layers, units, W, biases, activations, "generic", 0,
+                     1) == FM_OK);
+    memcpy(z, out, (size_t)(n_rows * n) * sizeof(double));
+    free(one);
+    free(out);
+    free(b);
 }
 
 /* out: (n_rows, n_outputs) */
 static void forward(double *out, const shape *s, const params *p, const data *d)
 {
-    double a[512], z[512];
-    for (int64_t r = 0; r < d->n_rows; r++) {
-        memcpy(a, d->dense + r * s->units[0], (size_t)s->units[0] * sizeof(double));
-        for (int l = 0; l < s->n_layers; l++) {
-            const char *name = activation_at(s->activations[l]);
-            const int64_t m = s->units[l], n = s->units[l + 1];
-            double sum = 0;
-            for (int64_t j = 0; j < n; j++) {
-                z[j] = get(p->b[l], s->dtype, j);
-                for (int64_t i = 0; i < m; i++)
-                    z[j] += a[i] * get(p->W[l], s->dtype, i * n + j);
-                sum += exp(z[j]);
-            }
-            for (int64_t j = 0; j < n; j++)
-                a[j] = f(name, z[j]) / (strcmp(name, "softmax") ? 1 : sum);
+    const double *a = d->dense;
+    for (int l = 0; l < s->n_layers; l++) {
+        const int64_t m = s->units[l], n = s->units[l + 1];
+        double *z = allocate((size_t)(d->n_rows * n) * sizeof(double));
+        for (int64_t i = 0; i < d->n_rows * n; i++) {
+            z[i] = get(p->b[l], s->dtype, i % n);
+            for (int64_t k = 0; k < m; k++)
+                z[i] += a[i / n * m + k] * get(p->W[l], s->dtype, k * n + i % n);
         }
-        memcpy(out + r * s->units[s->n_layers], a, (size_t)s->units[s->n_layers] * sizeof(double));
+        apply(&s->activations[l], z, d->n_rows, n);
+        if (l > 0)
+            free((void *)a);
+        a = z;
     }
+    memcpy(out, a, (size_t)(d->n_rows * s->units[s->n_layers]) * sizeof(double));
+    free((void *)a);
 }
 
 /* -------------------------------------------------------------------- shapes */
@@ -379,21 +381,17 @@ typedef void shape_test(const shape *s);
 
 static shape shape_of(const int64_t *units, const char *isa, fm_dtype dtype, int seed)
 {
-    static const char *const hidden[] = {"relu", "tanh", "logistic", "identity"};
-    static const struct {
-        const char *loss, *output;
-    } ends[] = {{"squared_error", "identity"},   {"log_loss", "softmax"},
-                {"binary_log_loss", "logistic"}, {"poisson", "exp"},
-                {"squared_error", "tanh"},       {"log_loss", "logistic"}};
     shape s = {.isa = isa, .dtype = dtype};
     memcpy(s.units, units, sizeof(s.units));
     while (s.n_layers < MAX_LAYERS && units[s.n_layers + 1])
         s.n_layers++;
-    const int end = seed % 6;
     for (int l = 0; l < s.n_layers; l++)
-        s.activations[l] = activation(hidden[(seed + l) % 4]);
-    s.activations[s.n_layers - 1] = activation(ends[end].output);
-    s.loss = find(fm_loss_name, ends[end].loss);
+        s.activations[l] = any_activation(FM_FOR_HIDDEN, seed + l);
+    s.loss = any_row(fm_loss_row, seed);
+    /* Other losses are infinite for some numbers, and steep in front of them. */
+    const int any = fm_loss_row(s.loss.row)->targets == FM_TARGETS_REAL && seed % 3 != 0;
+    s.activations[s.n_layers - 1] =
+        any ? any_activation(FM_FOR_OUTPUT, seed) : usual_output(&s.loss);
     random_state = (uint64_t)seed;
     return s;
 }
@@ -467,13 +465,11 @@ static void prediction(void) { for_all(predict_test); }
 /* ------------------------------------------------------------------ training */
 
 /* Trains p (in place) for n_epochs of mini-batches. */
-static fm_status train(const shape *s, const char *solver, params *p, const data *d, int form,
+static fm_status train(const shape *s, fm_choice update, params *p, const data *d, int form,
                        int64_t batch_size, int n_epochs, int weighted, int n_threads)
 {
     const fm_matrix *X = &d->form[form].X;
-    fm_config config = config_of(s, solver, batch_size, X->indices ? d->nnz + 1 : 0);
-    config.momentum = n_epochs > 1 ? 0.9 : 0;
-    config.nesterov = 1;
+    const fm_config config = config_of(s, update, batch_size, X->indices ? d->nnz + 1 : 0);
     fm_net *net;
     CHECK(fm_net_create(&net, &config) == FM_OK);
     CHECK(!s->isa || !strcmp(fm_net_isa(net), s->isa));
@@ -496,10 +492,9 @@ static void train_test(const shape *s)
 {
     const int64_t n_rows = is_large(s) ? 410 : 37;
     const int64_t batch_sizes[] = {is_large(s) ? 200 : 5, is_large(s) ? 1000 : 37};
-    int n_slots;
     data d = new_data(s, n_rows);
     const uint64_t before = checksum(s, &d);
-    for (int i = 0; fm_solver_name(i, &n_slots); i++)
+    for (int i = 0; fm_optimizer_row(i); i++)
         for (int k = 0; k < 2; k++) {
             const uint64_t seed = random_state;
             params dense = {{0}, {0}};
@@ -508,7 +503,7 @@ static void train_test(const shape *s)
                 for (int n_threads = 1; n_threads <= most_threads(s); n_threads++) {
                     random_state = seed;
                     params p = new_params(s, 1);
-                    CHECK(train(s, fm_solver_name(i, NULL), &p, &d, form, batch_sizes[k], 2,
+                    CHECK(train(s, any_row(fm_optimizer_row, i), &p, &d, form, batch_sizes[k], 2,
                                 (i + k) % 2, n_threads) == FM_OK);
                     if (n_threads == 1)
                         first = p;
@@ -545,13 +540,16 @@ static void gradient_test(const shape *s)
     const int64_t n_rows = is_large(s) ? 300 : 19;
     data d = new_data(s, n_rows);
     const fm_targets y = targets_of(s, &d);
+    fm_choice plain = optimizer("sgd");
+    set_parameter(&plain, fm_optimizer_row(plain.row), "momentum", 0);
     for (int form = 0; form < N_FORMS; form++)
         for (int weighted = 0; weighted < 2; weighted++) {
             const double *weights = weighted ? d.weights : NULL;
             const uint64_t seed = random_state;
             params p = new_params(s, 1), gradient = new_params(s, 1), first = new_params(s, 1);
             double first_loss = 0;
-            fm_config config = config_of(s, NULL, 8, d.form[form].X.indices ? d.nnz + 1 : 0);
+            fm_config config =
+                config_of(s, no_optimizer, 8, d.form[form].X.indices ? d.nnz + 1 : 0);
             for (int n_threads = 1; n_threads <= 3; n_threads++) {
                 fm_net *net;
                 config.max_rows = n_threads == 1 ? 8 : n_rows; /* with more blocks or fewer */
@@ -574,7 +572,7 @@ static void gradient_test(const shape *s)
             random_state = seed;
             params trained = new_params(s, 1);
             CHECK(same_params(s, &p, &trained));
-            CHECK(train(s, "sgd", &trained, &d, form, n_rows, 1, weighted, 3) == FM_OK);
+            CHECK(train(s, plain, &trained, &d, form, n_rows, 1, weighted, 3) == FM_OK);
             for (int l = 0; l < s->n_layers; l++) {
                 for (int64_t i = 0; i < s->units[l] * s->units[l + 1]; i++)
                     CHECK(is_step(s->dtype, p.W[l], trained.W[l], gradient.W[l], i));
@@ -601,8 +599,8 @@ static void large_batch_test(const shape *s)
         for (int i = 0; i < 3; i++) {
             random_state = seed;
             p[i] = new_params(s, 1);
-            CHECK(train(s, "adam", &p[i], &d, form, i < 2 ? FM_MAX_BLOCK + 300 : d.n_rows, 1, 1,
-                        i + 1) == FM_OK);
+            CHECK(train(s, optimizer("adam"), &p[i], &d, form,
+                        i < 2 ? FM_MAX_BLOCK + 300 : d.n_rows, 1, 1, i + 1) == FM_OK);
         }
         CHECK(same_params(s, &p[0], &p[1]));
         CHECK(!same_params(s, &p[0], &p[2]));
@@ -620,7 +618,7 @@ static void large_batches(void)
 
 static void store_test(const shape *s)
 {
-    fm_config config = config_of(s, "adam", 7, 0);
+    fm_config config = config_of(s, optimizer("adam"), 7, 0);
     fm_net *net;
     CHECK(fm_net_create(&net, &config) == FM_OK);
     params p = new_params(s, 1), q = new_params(s, 1);
@@ -663,7 +661,7 @@ static void strange_test(const shape *s)
                   (where == 0 && !isfinite(as_element) ? FM_NOT_FINITE : FM_OK));
             free(out);
 
-            fm_config config = config_of(s, "adam", 16, 0);
+            fm_config config = config_of(s, optimizer("adam"), 16, 0);
             fm_net *net;
             CHECK(fm_net_create(&net, &config) == FM_OK);
             CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
@@ -719,7 +717,7 @@ typedef struct {
 static void *train_job(void *arg)
 {
     job *j = arg;
-    CHECK(train(j->s, "adam", &j->trained, j->d, ROWS_32, 200, 3, 1, 3) == FM_OK);
+    CHECK(train(j->s, optimizer("adam"), &j->trained, j->d, ROWS_32, 200, 3, 1, 3) == FM_OK);
     return NULL;
 }
 
@@ -850,19 +848,44 @@ static fm_status create(const fm_config *config)
     return status;
 }
 
+static void check_parameters(row_function *row_at)
+{
+    for (int i = 0; row_at(i); i++) {
+        const fm_table_row *row = row_at(i);
+        CHECK(row->index == i && fm_default_choice(row).row == i);
+        CHECK(row->n_parameters >= 0 && row->n_parameters <= FM_MAX_PARAMETERS);
+        for (int k = 0; k < row->n_parameters; k++) {
+            const fm_parameter *p = &row->parameters[k];
+            CHECK(p->low < p->high && fm_is_in_bounds(p, p->initial) && !fm_is_in_bounds(p, NAN));
+            CHECK(fm_is_in_bounds(p, p->low) == !!(p->closed & FM_CLOSED_LEFT));
+            CHECK(fm_is_in_bounds(p, p->high) == !!(p->closed & FM_CLOSED_RIGHT));
+            CHECK(!p->is_switch || !fm_is_in_bounds(p, 0.5));
+            CHECK(strlen(p->name) && strlen(p->doc));
+        }
+    }
+}
+
 static void tables(void)
 {
-    int where, n_slots, available, any = 0;
-    for (int i = 0; fm_activation_name(i, &where); i++)
-        CHECK(where && !(where & ~(FM_FOR_HIDDEN | FM_FOR_OUTPUT)));
-    for (int i = 0; fm_solver_name(i, &n_slots); i++)
-        CHECK(n_slots >= 1);
+    int available, any = 0;
+    const fm_table_row *row;
+    for (int i = 0; (row = fm_activation_row(i)); i++)
+        CHECK(row->where && !(row->where & ~(FM_FOR_HIDDEN | FM_FOR_OUTPUT)));
+    for (int i = 0; (row = fm_loss_row(i)); i++) {
+        CHECK(fm_activation_row(row->output)->where & FM_FOR_OUTPUT);
+        CHECK(row->canonical == -1 || fm_activation_row(row->canonical)->where & FM_FOR_OUTPUT);
+    }
+    for (int i = 0; (row = fm_optimizer_row(i)); i++)
+        CHECK(row->n_slots >= 1);
+    check_parameters(fm_activation_row);
+    check_parameters(fm_loss_row);
+    check_parameters(fm_optimizer_row);
     for (int i = 0; fm_isa_name(i, &available); i++)
         any |= available;
     CHECK(any);
-    CHECK(!fm_activation_name(-1, &where) && !fm_activation_name(1000, &where));
-    CHECK(!fm_loss_name(-1) && !fm_loss_name(1000));
-    CHECK(!fm_solver_name(-1, &n_slots) && !fm_solver_name(1000, &n_slots));
+    CHECK(!fm_activation_row(-1) && !fm_activation_row(1000));
+    CHECK(!fm_loss_row(-1) && !fm_loss_row(1000));
+    CHECK(!fm_optimizer_row(-1) && !fm_optimizer_row(1000));
     CHECK(!fm_isa_name(-1, &available) && !fm_isa_name(1000, &available));
     for (int status = -1; status < 20; status++)
         CHECK(strlen(fm_status_text((fm_status)status)) > 5);
@@ -872,7 +895,7 @@ static void tables(void)
 static void bad_networks(void)
 {
     const shape s = shape_of(unit_lists[3], NULL, FM_FLOAT32, 1);
-    const fm_config good = config_of(&s, "adam", 8, 0);
+    const fm_config good = config_of(&s, optimizer("adam"), 8, 0);
     CHECK(create(&good) == FM_OK);
     fm_config c;
 #define EXPECT(wanted, change)         \
@@ -885,17 +908,21 @@ static void bad_networks(void)
     EXPECT(FM_BAD_ARGUMENT, c.n_layers = 0);
     EXPECT(FM_BAD_ARGUMENT, c.n_layers = -1);
     EXPECT(FM_BAD_ARGUMENT, c.dtype = (fm_dtype)3);
-    EXPECT(FM_BAD_ARGUMENT, c.loss = -1);
-    EXPECT(FM_BAD_ARGUMENT, c.loss = 1000);
-    EXPECT(FM_BAD_ARGUMENT, c.solver = 1000);
+    EXPECT(FM_BAD_ARGUMENT, c.loss.row = -1);
+    EXPECT(FM_BAD_ARGUMENT, c.loss.row = 1000);
+    EXPECT(FM_BAD_ARGUMENT, c.optimizer.row = -2);
+    EXPECT(FM_BAD_ARGUMENT, c.optimizer.row = 1000);
+    EXPECT(FM_BAD_ARGUMENT, c.optimizer.parameters[0] = 1);
+    EXPECT(FM_BAD_ARGUMENT, c.optimizer.parameters[2] = NAN);
+    EXPECT(FM_OK, c.optimizer.parameters[3] = NAN); /* adam has three */
     EXPECT(FM_BAD_ARGUMENT, c.max_rows = 0);
     EXPECT(FM_BAD_ARGUMENT, c.max_rows = -1);
     EXPECT(FM_BAD_ARGUMENT, c.max_nnz = -1);
     EXPECT(FM_UNKNOWN_ISA, c.isa = "sse9");
-    EXPECT(FM_OK, c.solver = -1);
+    EXPECT(FM_OK, c.optimizer.row = -1);
 
     int64_t units[3] = {5, 7, 3};
-    int activations[2] = {s.activations[0], s.activations[1]};
+    fm_choice activations[2] = {s.activations[0], s.activations[1]};
     for (int i = 0; i < 3; i++)
         for (int64_t n = -1; n <= 0; n++) {
             units[i] = n;
@@ -903,11 +930,11 @@ static void bad_networks(void)
             units[i] = s.units[i];
         }
     for (int i = 0; i < 2; i++) {
-        activations[i] = 1000;
+        activations[i].row = 1000;
         EXPECT(FM_BAD_ARGUMENT, c.activations = activations);
         activations[i] = s.activations[i];
     }
-    activations[0] = activation("softmax");
+    activations[0] = choose(fm_activation_row, "softmax");
     EXPECT(FM_BAD_ARGUMENT, c.activations = activations);
 
     /* Sizes whose products overflow, in one layer or in the sum of all. */
@@ -943,11 +970,14 @@ static void bad_networks(void)
 
 static void bad_calls(void)
 {
-    const shape s = shape_of(unit_lists[3], NULL, FM_FLOAT32, 1); /* log_loss, softmax */
+    shape s = shape_of(unit_lists[3], NULL, FM_FLOAT32, 1);
+    s.loss = choose(fm_loss_row, "log_loss");
+    s.activations[s.n_layers - 1] = usual_output(&s.loss);
     data d = new_data(&s, 20);
     params p = new_params(&s, 1), q = new_params(&s, 1);
     const fm_targets y = targets_of(&s, &d), both = {d.labels, d.values}, none = {NULL, NULL};
-    fm_config config = config_of(&s, "sgd", 8, 0), sparse_config = config_of(&s, "sgd", 8, 2000);
+    fm_config config = config_of(&s, optimizer("sgd"), 8, 0);
+    fm_config sparse_config = config_of(&s, optimizer("sgd"), 8, 2000);
     fm_net *net, *sparse;
     CHECK(fm_net_create(&net, &config) == FM_OK);
     CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
@@ -1062,7 +1092,7 @@ static void failing_allocations(void)
     params p = new_params(&s, 1);
     void *out = allocate((size_t)(600 * 10) * sizeof(float));
     for (int sparse = 0; sparse < 2; sparse++) {
-        const fm_config config = config_of(&s, "adam", 8, sparse ? 100 : 0);
+        const fm_config config = config_of(&s, optimizer("adam"), 8, sparse ? 100 : 0);
         int n_failures = -1;
         do {
             fail_in = ++n_failures;

@@ -6,12 +6,13 @@
  *     test_isas 5          every fifth network only, for emulators
  *
  * One line per network: checksum of the sets with FMA, checksum of generic. Every
- * row of the tables of activations, losses and solvers is in it, dense and CSR X,
+ * row of the tables of activations, losses and optimizers is in it, dense and CSR X,
  * and sizes that fill no tile. That the numbers are right is checked in Python.
  */
 #include "fastmlp.h"
 
 #include "check.h"
+#include "rows.h"
 #include <math.h>
 #include <string.h>
 
@@ -65,7 +66,7 @@ typedef struct {
     int64_t units[MAX_LAYERS + 1];
     int64_t n_rows, batch;
     int csr, zeros;
-    int hidden, out, loss, solver;
+    fm_choice hidden, out, loss, optimizer;
 } network;
 
 static const void *const *in(void *const *pointers) { return (const void *const *)pointers; }
@@ -118,7 +119,7 @@ static uint64_t checksum(const network *net, const char *isa)
     fm_targets targets = {.values = y};
 
     void *W[MAX_LAYERS], *b[MAX_LAYERS];
-    int activations[MAX_LAYERS];
+    fm_choice activations[MAX_LAYERS];
     for (int l = 0; l < net->n_layers; l++) {
         const double width = 1 / sqrt((double)net->units[l]);
         W[l] = random_array(dtype, net->units[l] * net->units[l + 1], width, 0);
@@ -130,13 +131,8 @@ static uint64_t checksum(const network *net, const char *isa)
                         .units = net->units,
                         .activations = activations,
                         .loss = net->loss,
-                        .solver = net->solver,
+                        .optimizer = net->optimizer,
                         .alpha = 1e-3,
-                        .momentum = 0.9,
-                        .nesterov = 1,
-                        .beta_1 = 0.9,
-                        .beta_2 = 0.999,
-                        .epsilon = 1e-8,
                         .max_rows = net->batch,
                         .max_nnz = net->csr ? MAX_NNZ : 0,
                         .isa = isa};
@@ -149,9 +145,7 @@ static uint64_t checksum(const network *net, const char *isa)
     CHECK(fm_net_train(handle, &loss, &step, &matrix, &targets, weights, order, 2 * n, net->batch,
                        0.01, 0) == FM_OK);
     add_to_checksum(&sum, &loss, FM_FLOAT64, 1);
-    int n_slots;
-    fm_solver_name(net->solver, &n_slots);
-    for (int slot = n_slots - 1; slot >= -1; slot--) {
+    for (int slot = fm_optimizer_row(net->optimizer.row)->n_slots - 1; slot >= -1; slot--) {
         CHECK(fm_net_store(handle, slot, W, b) == FM_OK);
         add_params_to_checksum(&sum, net, W, b);
     }
@@ -164,7 +158,7 @@ static uint64_t checksum(const network *net, const char *isa)
         add_to_checksum(&sum, out, dtype, matrix.n_rows * q);
     }
 
-    config.solver = -1;
+    config.optimizer.row = -1;
     CHECK(fm_net_create(&handle, &config) == FM_OK);
     CHECK(fm_net_load(handle, -1, in(W), in(b)) == FM_OK);
     CHECK(fm_net_loss_grad(handle, &loss, W, b, &matrix, &targets, NULL, 0) == FM_OK);
@@ -207,8 +201,8 @@ static void compare(const network *net)
         }
     }
     printf("%-4s %-8s %-8s %-15s %-4s %s ", dtype_names[net->dtype],
-           fm_activation_name(net->hidden, &available), fm_activation_name(net->out, &available),
-           fm_loss_name(net->loss), fm_solver_name(net->solver, &available),
+           fm_activation_row(net->hidden.row)->name, fm_activation_row(net->out.row)->name,
+           fm_loss_row(net->loss.row)->name, fm_optimizer_row(net->optimizer.row)->name,
            net->csr     ? "csr  "
            : net->zeros ? "zeros"
                         : "dense");
@@ -234,19 +228,20 @@ int main(int argc, char **argv)
         {.n_layers = 2, .units = {150, 80, 3}, .n_rows = 60, .batch = 50, .zeros = 1},
     };
     enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
-    int i = 0, where, n_slots;
+    const fm_table_row *hidden, *loss, *out, *optimizer;
+    int i = 0;
     for (int dtype = FM_FLOAT32; dtype <= FM_BFLOAT16; dtype++)
-        for (int hidden = 0; fm_activation_name(hidden, &where); hidden++)
-            for (int loss = 0; where & FM_FOR_HIDDEN && fm_loss_name(loss); loss++)
-                for (int out = 0, w; fm_activation_name(out, &w); out++)
-                    for (int solver = 0; w & FM_FOR_OUTPUT && fm_solver_name(solver, &n_slots);
-                         solver++, i++) {
+        for (int h = 0; (hidden = fm_activation_row(h)); h++)
+            for (int l = 0; hidden->where & FM_FOR_HIDDEN && (loss = fm_loss_row(l)); l++)
+                for (int o = 0; (out = fm_activation_row(o)); o++)
+                    for (int u = 0; out->where & FM_FOR_OUTPUT && (optimizer = fm_optimizer_row(u));
+                         u++, i++) {
                         network net = shapes[i % N_SHAPES];
                         net.dtype = (fm_dtype)dtype;
-                        net.hidden = hidden;
-                        net.out = out;
-                        net.loss = loss;
-                        net.solver = solver;
+                        net.hidden = fm_default_choice(hidden);
+                        net.out = fm_default_choice(out);
+                        net.loss = fm_default_choice(loss);
+                        net.optimizer = fm_default_choice(optimizer);
                         if (i % every == 0)
                             compare(&net);
                     }

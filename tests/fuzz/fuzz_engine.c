@@ -17,6 +17,7 @@
 #include "fastmlp.h"
 
 #include "../c/check.h"
+#include "../c/rows.h"
 #include <math.h>
 #include <string.h>
 
@@ -183,7 +184,7 @@ typedef struct {
 typedef struct {
     fm_config config;
     int64_t units[MAX_LAYERS + 1];
-    int activations[MAX_LAYERS];
+    fm_choice activations[MAX_LAYERS];
     fm_matrix X;
     fm_targets y;
     const double *sample_weight;
@@ -216,17 +217,31 @@ static const char *pick_isa(fm_dtype dtype)
     return available ? isa : NULL;
 }
 
-static int pick_activation(int where)
+/* A row, each parameter its default, between its bounds, or next to one of them. */
+static fm_choice pick_values(const fm_table_row *row)
 {
-    int n = 0, at;
-    while (fm_activation_name(n, NULL))
-        n++;
-    const int first = (int)pick(n);
-    for (int i = first;; i = (i + 1) % n) {
-        fm_activation_name(i, &at);
-        if (at & where)
-            return i;
+    fm_choice choice = fm_default_choice(row);
+    for (int i = 0; i < row->n_parameters; i++) {
+        const fm_parameter *p = &row->parameters[i];
+        const double high = isfinite(p->high) ? p->high : p->low + 2;
+        switch (pick(4)) {
+        case 0: choice.parameters[i] = p->is_switch ? (double)pick(2) : (p->low + high) / 2; break;
+        case 1: choice.parameters[i] = fm_is_in_bounds(p, p->low) ? p->low : p->low + 1e-300; break;
+        case 2: choice.parameters[i] = fm_is_in_bounds(p, high) ? high : p->initial; break;
+        default: break;
+        }
     }
+    return choice;
+}
+
+static fm_choice pick_row(row_function *row_at)
+{
+    return pick_values(row_at((int)pick(count_rows(row_at))));
+}
+
+static fm_choice pick_activation(int where)
+{
+    return pick_values(fm_activation_row(any_activation(where, (int)pick(32)).row));
 }
 
 /* Rows and widths; more than MAX_WORK would make an input last for seconds. */
@@ -248,25 +263,17 @@ static int64_t pick_shape(problem *p)
 static void pick_network(problem *p, int64_t rows, int sparse)
 {
     fm_config *c = &p->config;
-    int n_losses = 0, n_solvers = 0;
-    while (fm_loss_name(n_losses))
-        n_losses++;
-    while (fm_solver_name(n_solvers, NULL))
-        n_solvers++;
     for (int l = 0; l < c->n_layers; l++)
         p->activations[l] = pick_activation(l + 1 < c->n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT);
     c->units = p->units;
     c->activations = p->activations;
-    c->loss = (int)pick(n_losses);
-    c->solver = pick(8) ? (int)pick(n_solvers) : -1;
-    if (c->solver >= 0)
-        fm_solver_name(c->solver, &p->n_slots);
+    c->loss = pick_row(fm_loss_row);
+    c->optimizer.row = -1;
+    if (pick(8)) {
+        c->optimizer = pick_row(fm_optimizer_row);
+        p->n_slots = fm_optimizer_row(c->optimizer.row)->n_slots;
+    }
     c->alpha = pick(3) ? ldexp(1, (int)pick(40) - 30) : 0;
-    c->momentum = pick(3) * 0.5;
-    c->nesterov = (int)pick(2);
-    c->beta_1 = pick(3) * 0.45;
-    c->beta_2 = pick(3) * 0.4995;
-    c->epsilon = pick(2) ? 1e-8 : 1e-300;
     c->max_rows = PICK(1, 2, 7, 16, 100, 1024, 1025, 5000);
     c->max_nnz = sparse ? PICK(1, 100, 100000, 1000000) : 0;
     c->isa = pick_isa(c->dtype);
@@ -283,14 +290,15 @@ static void break_network(problem *p)
     fm_config *c = &p->config;
     static const int64_t impossible[] = {0, -1, INT64_MIN, INT64_MAX, 1LL << 62, 1LL << 40};
     const int64_t size = impossible[pick(6)];
-    switch (pick(8)) {
-    case 0: c->loss = (int)pick(200) - 100; break;
-    case 1: c->solver = (int)pick(200) - 100; break;
-    case 2: p->activations[pick(c->n_layers)] = (int)pick(200) - 100; break;
+    switch (pick(9)) {
+    case 0: c->loss.row = (int)pick(200) - 100; break;
+    case 1: c->optimizer.row = (int)pick(200) - 100; break;
+    case 2: p->activations[pick(c->n_layers)].row = (int)pick(200) - 100; break;
     case 3: p->units[pick(c->n_layers + 1)] = size; break;
     case 4: c->max_rows = size; break;
     case 5: c->max_nnz = size; break;
     case 6: c->isa = pick(2) ? "" : "nonesuch"; break;
+    case 7: c->optimizer.parameters[pick(FM_MAX_PARAMETERS)] = pick(2) ? NAN : -1; break;
     default: c->dtype = (fm_dtype)(3 + pick(100)); break;
     }
 }
@@ -378,7 +386,8 @@ static void new_csr(fm_matrix *X, int64_t n_rows, int64_t n_cols, flavour kind)
 static void new_targets(problem *p, int64_t n_rows, flavour kind)
 {
     const int64_t n_outputs = p->units[p->config.n_layers];
-    const int takes_labels = n_outputs > 1 && !strcmp(fm_loss_name(p->config.loss), "log_loss");
+    const int takes_labels =
+        n_outputs > 1 && fm_loss_row(p->config.loss.row)->targets == FM_TARGETS_CLASS;
     if (takes_labels ? pick(4) : rarely()) {
         int32_t *labels = new_array(n_rows, sizeof(*labels));
         for (int64_t i = 0; i < n_rows; i++)

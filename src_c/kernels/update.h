@@ -1,0 +1,50 @@
+/* update.h - weights and optimizer state one step on, by the table of optimizers. */
+#ifndef FM_UPDATE_H
+#define FM_UPDATE_H
+
+#include "kernels/layout.h"
+#include "tables/optimizers.h"
+
+typedef V fm_update_function(V w, V g, V *slot, V rate, const fm_constants *p);
+
+/* w[0..n) moves along the sums g[0..n) of per-sample gradients; slots[s][0..n) is the
+ * state. update and n_slots are constants: a row of the table. */
+FM_INLINE void fm_update_by(fm_update_function *update, const int n_slots, const fm_step *step,
+                            T *w, T *const *slots, const T *g, int64_t n, int decay)
+{
+    const fm_constants p = fm_constants_of(&step->optimizer);
+    const V rate = v_const(step->rate), inv_sum = v_const(step->inv_sum);
+    const V alpha = v_const(decay ? step->alpha : 0);
+    T *slot[FM_MAX_SLOTS]; /* in registers: stores could change what slots points to */
+    FM_EACH(s, n_slots)
+        slot[s] = slots[s];
+    for (int64_t i = 0; i < n; i += FM_LANES) {
+        const V wi = v_load(w + i), gi = v_fma(alpha, wi, v_load(g + i)) * inv_sum;
+        V state[FM_MAX_SLOTS];
+        FM_EACH(s, n_slots)
+            state[s] = v_load(slot[s] + i);
+        v_store(w + i, update(wi, gi, state, rate, &p));
+        FM_EACH(s, n_slots)
+            v_store(slot[s] + i, state[s]);
+    }
+}
+
+/* Parameters at .. at + n of a parameter-like part. n is a multiple of FM_LANES. decay:
+ * whether the L2 term applies (not to biases). */
+static void fm_update(const fm_layer *l, int64_t at, const T *g, int64_t n, int decay,
+                      const fm_step *step)
+{
+    T *w = fm_weights(l, FM_PARAMS) + at, *slots[FM_MAX_SLOTS];
+    for (int s = 0; s < FM_MAX_SLOTS; s++)
+        slots[s] = l->part[FM_SLOTS + s] ? fm_weights(l, FM_SLOTS + s) + at : NULL;
+    switch (step->optimizer.row) {
+#define FM_OPTIMIZER(name, class_name, n_slots, ...)                          \
+    case FM_OPTIMIZER_##name:                                                 \
+        fm_update_by(fm_update_##name, n_slots, step, w, slots, g, n, decay); \
+        break;
+#include "tables/optimizers.def"
+    default: break;
+    }
+}
+
+#endif
