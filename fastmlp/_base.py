@@ -6,7 +6,6 @@ validation; arrays that plainly need none do not pay for it.
 """
 
 import copy
-import math
 import warnings
 from typing import Any, ClassVar, Self
 
@@ -42,14 +41,6 @@ def _is_plain(X: Any) -> bool:
         and X.size > 0
         and (X.dtype == _FLOAT64 or X.dtype == _FLOAT32)
     )
-
-
-def _is_finite(a: NDArray) -> bool:
-    """Whether all numbers are finite. A finite sum says so at once, others may have overflown."""
-    if a.dtype.kind != "f":
-        return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        return math.isfinite(a.sum()) or bool(np.isfinite(a).all())
 
 
 def _fits_float32(X: NDArray) -> bool:
@@ -109,8 +100,7 @@ class BaseMLP(BaseEstimator):
             and len(y) == len(X)
             and y.dtype.kind in self._y_plain_kinds
             and (reset or self._knows_width(X))
-            and _is_finite(X)
-            and _is_finite(y)
+            and _network.all_finite(X, y)
             and (not to_float32 or _fits_float32(X))
         ):
             if reset:
@@ -211,7 +201,7 @@ class BaseMLP(BaseEstimator):
                 fit.run()
             if not incremental and hasattr(self, "_session"):
                 self._session.finish()
-            if not fit.state.is_finite():
+            if not _network.all_finite(*self.coefs_, *self.intercepts_):
                 raise ValueError(
                     "Solver produced non-finite parameter weights. The input data may"
                     " contain large values and need to be preprocessed."

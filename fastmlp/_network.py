@@ -4,6 +4,7 @@ Widths are those of all layers, the input's first and the output's last. Weights
 lists of arrays, one for each layer but the input, or one flat vector ``[W0 .. WL | b0 .. bL]``.
 """
 
+import math
 import operator
 import sys
 from collections.abc import Sequence
@@ -157,6 +158,17 @@ def _fan_out(est: Any, coefs: list[NDArray], intercepts: list[NDArray], i: int) 
     ]
     votes = [vote for vote in votes if vote is not None] or [0]
     return max(votes, key=votes.count)
+
+
+def all_finite(*arrays: NDArray) -> bool:
+    """Whether all numbers are finite. A finite sum says so at once, others may have overflown."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for a in arrays:
+            if a.dtype.kind != "f" or math.isfinite(np.add.reduce(a, None)):
+                continue
+            if not np.isfinite(a).all():
+                return False
+    return True
 
 
 def make_writable(arrays: Sequence[NDArray], dtype: np.dtype | None = None) -> list[NDArray]:

@@ -64,9 +64,10 @@ class State:
         """Return the state to go on from: where the estimator's last fit ended."""
         state = cls(est.coefs_, est.intercepts_)
         state._fresh = False
-        for own, attribute in PUBLISHED.items():
-            if attribute in est.__dict__:
-                setattr(state, own, est.__dict__[attribute])
+        found = est.__dict__
+        state.__dict__.update(
+            {own: found[name] for own, name in PUBLISHED.items() if name in found}
+        )
         state.epoch = 0
         return state
 
@@ -79,9 +80,10 @@ class State:
             "validation_scores": [] if early_stopping else None,
             "best_validation_score": -np.inf if early_stopping else None,
         }
+        here = self.__dict__
         for name, value in start.items():
-            if getattr(self, name, None) is None:
-                setattr(self, name, value)
+            if here.get(name) is None:
+                here[name] = value
         if early_stopping and not hasattr(self, "best_coefs"):
             self.keep_best()
 
@@ -106,7 +108,3 @@ class State:
             elif self._fresh:  # of an earlier fit
                 attributes.pop(attribute, None)
         self.published = True
-
-    def is_finite(self) -> bool:
-        """Whether no weight is infinite or NaN."""
-        return all(np.isfinite(a).all() for a in [*self.coefs, *self.intercepts])

@@ -124,18 +124,8 @@ def encode_labels(
             binarizer.classes_ = classes
     else:
         found = unique_labels(y) if classes is None else classes
-        if warm_start:
-            if set(found.tolist()) != set(known.tolist()):
-                raise ValueError(
-                    "warm_start can only be used where `y` has the same "
-                    "classes as in the previous call to fit. Previously "
-                    f"got {known}, `y` has {found}"
-                )
-        elif len(np.setdiff1d(found, known, assume_unique=True)):
-            raise ValueError(
-                "`y` has classes not in `self.classes_`. "
-                f"`self.classes_` has {known}. 'y' has {found}."
-            )
+        if not np.array_equal(found, known):  # takes a tenth of the time of the further tests
+            _check_classes(found, known, warm_start)
         if codes is not None:
             codes = np.searchsorted(binarizer.classes_, found)[codes]
 
@@ -146,6 +136,21 @@ def encode_labels(
         elif binarizer.y_type_ == "binary":
             codes = codes.ravel().astype(np.intp)
     return Labels(codes, binarizer), binarizer
+
+
+def _check_classes(found: NDArray, known: NDArray, warm_start: bool) -> None:
+    """Refuse classes that are not those of an earlier call (warm start), or not among them."""
+    if warm_start:
+        if set(found.tolist()) != set(known.tolist()):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same "
+                "classes as in the previous call to fit. Previously "
+                f"got {known}, `y` has {found}"
+            )
+    elif len(np.setdiff1d(found, known, assume_unique=True)):
+        raise ValueError(
+            f"`y` has classes not in `self.classes_`. `self.classes_` has {known}. 'y' has {found}."
+        )
 
 
 def _plain_codes(y: NDArray) -> tuple[NDArray, NDArray] | None:
