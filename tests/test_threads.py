@@ -157,6 +157,24 @@ show(found)
     assert found == [0, 0, 1, 3, 3]
 
 
+@linux
+def test_scratch_is_for_threads_that_there_can_be():
+    """Room for 256 threads is 0.7 GB here, for one per block of rows 3.2 GB."""
+    assert run_python("""
+import resource
+model = fastmlp.MLPRegressor(hidden_layer_sizes=2000, max_iter=1)
+X = np.linspace(-1, 1, 200_000, dtype=np.float32).reshape(-1, 1)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    model.fit(X[:100], X[:100, 0])
+expected = model.set_params(n_jobs=1).predict(X)
+with open("/proc/self/statm") as file:
+    taken = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2 * 2**30,) * 2)
+show(same_bits([model.set_params(n_jobs=100_000).predict(X)], [expected]))
+""")
+
+
 def where_am_i():
     return effective_n_threads(None), _core.get_num_threads(), results(fit())
 

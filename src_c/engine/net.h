@@ -15,7 +15,8 @@ fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows, 
 /* Bytes of scratch for each member of a team: of the layer that wants most. */
 size_t fm_scratch_per_member(const fm_kernels *kernels, const fm_layer *layers, int n_layers);
 
-/* Members of a team for a piece of work of so many multiply-adds and rows. */
+/* Members of a team for a piece of work of so many multiply-adds and rows: never more
+ * than the pool or the rows have use for. */
 int fm_team_size(int n_threads, double work, int64_t rows);
 
 #endif

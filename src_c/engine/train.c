@@ -636,10 +636,11 @@ fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *con
     return FM_OK;
 }
 
-/* Members of a team for a piece of work of so many multiply-adds and rows. */
 int fm_team_size(int n_threads, double work, int64_t rows)
 {
     int n = n_threads > 0 ? n_threads : fm_get_num_threads();
+    if (n > FM_MAX_THREADS)
+        n = FM_MAX_THREADS;
     double useful = work / FM_MIN_WORK_PER_THREAD;
     if (n > useful)
         n = useful < 1 ? 1 : (int)useful;
