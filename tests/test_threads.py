@@ -452,6 +452,38 @@ show([mask for task, mask in blocked().items() if task not in before])
     for mask in found:
         for signal in (1, 2, 10, 12, 14, 15, 17):  # HUP INT USR1 USR2 ALRM TERM CHLD
             assert mask >> (signal - 1) & 1
+        for signal in (4, 5, 7, 8, 11):  # ILL TRAP BUS FPE SEGV, which faulthandler reports
+            assert not mask >> (signal - 1) & 1
+
+
+@linux
+@pytest.mark.skipif(joblib.cpu_count() < 2, reason="one CPU")
+def test_workers_run_where_their_leader_may():
+    """The first leader has a CPU of its own, the next ones do not."""
+    all_cpus, pinned, *found = run_python("""
+before = os.listdir("/proc/self/task")
+def cpus_of_workers():
+    tasks = set(os.listdir("/proc/self/task")) - set(before)
+    return [sorted(os.sched_getaffinity(int(task))) for task in tasks]
+all_cpus = sorted(os.sched_getaffinity(0))
+def lead_from_one_cpu():
+    before.append(str(threading.get_native_id()))
+    os.sched_setaffinity(0, all_cpus[-1:])
+    fit(3)
+    found.append(cpus_of_workers())
+found = []
+thread = threading.Thread(target=lead_from_one_cpu)
+thread.start()
+thread.join()
+fit(2)
+found.append(cpus_of_workers())
+os.sched_setaffinity(0, all_cpus[:1])
+fit(3)
+found.append(cpus_of_workers())
+show([all_cpus, *found])
+""")
+    assert pinned == [all_cpus[-1:]] * 2
+    assert found == [[all_cpus] * 2, [all_cpus[:1]] * 2]
 
 
 def test_pool_in_c(tmp_path):

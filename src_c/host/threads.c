@@ -13,6 +13,9 @@
  *
  * What the pool does not do: queues, stealing, pinning, nested teams.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* sched_getaffinity, pthread_setaffinity_np */
+#endif
 #include "host/threads.h"
 
 #include <pthread.h>
@@ -154,6 +157,9 @@ static struct {
     fm_team *member[FM_MAX_THREADS]; /* member 0 is whoever leads */
     fm_task *task; /* NULL: leave */
     void *arg;
+#ifdef __linux__
+    cpu_set_t cpus[8]; /* that the workers may run on; room for the 8192 of Linux */
+#endif
 } pool;
 
 static int take_pool(void)
@@ -178,14 +184,18 @@ static void *worker(void *arg)
 
 static int start_thread(pthread_t *thread, fm_team *member)
 {
-    /* A worker inherits the mask: signals are for threads that know Python. */
-    sigset_t all, before;
-    sigfillset(&all);
+    /* A worker inherits the mask: signals are for threads that know Python. A fault
+     * of its own would kill the process past the handlers (faulthandler's) if blocked. */
+    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
+        sigdelset(&blocked, faults[i]);
     pthread_attr_t attr;
     if (pthread_attr_init(&attr))
         return 0;
     pthread_attr_setstacksize(&attr, STACK_BYTES);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
     int error = pthread_create(thread, &attr, worker, member);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
@@ -217,6 +227,20 @@ static fm_team *new_member(int rank)
         return NULL;
     }
     return m;
+}
+
+/* A worker starts with the affinity of its first leader. The next may have another:
+ * a thread with a CPU of its own, or one whose process has been moved since. */
+static void follow_leader(void)
+{
+#ifdef __linux__
+    cpu_set_t now[8];
+    if (sched_getaffinity(0, sizeof(now), now) || !memcmp(now, pool.cpus, sizeof(now)))
+        return;
+    memcpy(pool.cpus, now, sizeof(now));
+    for (int i = 1; i < pool.n_members; i++)
+        pthread_setaffinity_np(pool.member[i]->thread, sizeof(now), now);
+#endif
 }
 
 /* Has up to `size` members ready and returns how many there are of those. */
@@ -263,6 +287,7 @@ static void lead(int size, fm_task *task, void *arg)
 int fm_parallel(int max_size, fm_task *task, void *arg)
 {
     if (max_size > 1 && take_pool()) {
+        follow_leader();
         int size = hire(max_size < FM_MAX_THREADS ? max_size : FM_MAX_THREADS);
         if (size > 1)
             lead(size, task, arg);

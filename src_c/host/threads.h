@@ -8,8 +8,9 @@
  *
  * Any thread may fork() at any time, except a task. The child has an empty pool
  * and starts workers of its own when it first needs them. Workers that wait
- * spin briefly, then sleep. Workers block all signals. A worker that cannot be
- * started makes the team smaller, never an error.
+ * spin briefly, then sleep. Workers block all signals but faults of their own.
+ * They run on the CPUs that their leader may run on (Linux). A worker that cannot
+ * be started makes the team smaller, never an error.
  */
 #ifndef FM_THREADS_H
 #define FM_THREADS_H

@@ -304,6 +304,71 @@ static void workers_block_signals(void)
             CHECK(sigismember(&mask[rank], signals[i]) == (rank > 0));
 }
 
+static atomic_int faults_seen;
+
+static void see_fault(int signal)
+{
+    (void)signal;
+    atomic_fetch_add(&faults_seen, 1);
+}
+
+static void raise_task(void *arg, fm_team *team, int rank, int size)
+{
+    (void)team, (void)size;
+    if (rank > 0)
+        raise(*(int *)arg);
+}
+
+static void workers_show_their_faults(void)
+{
+    int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+    for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+        struct sigaction before, action = {.sa_handler = see_fault};
+        CHECK(!sigaction(signals[i], &action, &before));
+        atomic_store(&faults_seen, 0);
+        CHECK(fm_parallel(3, raise_task, &signals[i]) == 3);
+        CHECK(atomic_load(&faults_seen) == 2);
+        CHECK(!sigaction(signals[i], &before, NULL));
+    }
+}
+
+#ifdef __linux__
+static void affinity_task(void *arg, fm_team *team, int rank, int size)
+{
+    (void)team, (void)size;
+    cpu_set_t *mask = (cpu_set_t *)arg + rank;
+    CHECK(!sched_getaffinity(0, sizeof(*mask), mask));
+}
+
+static void expect_workers_on(const cpu_set_t *cpus)
+{
+    cpu_set_t mask[3];
+    CHECK(!sched_setaffinity(0, sizeof(*cpus), cpus));
+    CHECK(fm_parallel(3, affinity_task, mask) == 3);
+    for (int rank = 0; rank < 3; rank++)
+        CHECK(CPU_EQUAL(&mask[rank], cpus));
+}
+
+/* Also those hired later, and those that a team in between had no use for. */
+static void workers_follow_their_leader(void)
+{
+    cpu_set_t all, one, mask[3];
+    CHECK(!sched_getaffinity(0, sizeof(all), &all));
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
+        if (CPU_ISSET(cpu, &all))
+            CPU_SET(cpu, &one);
+    stop_if_idle();
+    CHECK(!sched_setaffinity(0, sizeof(one), &one));
+    CHECK(fm_parallel(2, affinity_task, mask) == 2 && CPU_EQUAL(&mask[1], &one));
+    expect_workers_on(&all);
+    CHECK(!sched_setaffinity(0, sizeof(one), &one));
+    CHECK(fm_parallel(2, affinity_task, mask) == 2 && CPU_EQUAL(&mask[1], &one));
+    expect_workers_on(&one);
+    expect_workers_on(&all);
+}
+#endif
+
 static void idle_pool_sleeps(void)
 {
     CHECK(run_exchange(8, 10, -1) == 8);
@@ -439,6 +504,10 @@ int main(void)
     RUN(fork_while_busy);
     RUN(failures_make_the_team_smaller);
     RUN(workers_block_signals);
+    RUN(workers_show_their_faults);
+#ifdef __linux__
+    RUN(workers_follow_their_leader);
+#endif
     RUN(idle_pool_sleeps);
     RUN(numbers_of_threads);
 #ifdef __linux__
