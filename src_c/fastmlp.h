@@ -15,7 +15,8 @@
  *   - A network may be used by one thread at a time; different networks, and
  *     fm_predict, by any number of threads at once.
  *   - Results do not depend on n_threads. They are bit-identical on every
- *     ISA that has a fused multiply-add (all but "generic").
+ *     ISA that has a fused multiply-add (all but "generic"), but for FM_BFLOAT16:
+ *     the sets for bfloat16 instructions sum in another order than the others.
  *   - The engine never reads the environment, which another thread may be
  *     changing: the caller passes on the variables that it honours.
  */

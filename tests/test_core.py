@@ -439,6 +439,14 @@ def test_isa_from_the_environment():
         assert done.stdout.split() == [isa]
 
 
+def test_show_config_names_the_isa_in_use():
+    for isa in _core.ISAS:
+        done = run_python("import fastmlp; fastmlp.show_config()", FASTMLP_ISA=isa)
+        assert done.returncode == 0, done.stderr
+        rows = dict(line.split(":", 1) for line in done.stdout.splitlines())
+        assert rows["kernel set"].split()[0] == rows["for bfloat16"].split()[0] == isa
+
+
 def test_no_isa_in_the_environment():
     done = run_python(USE, FASTMLP_ISA="")
     assert done.returncode == 0, done.stderr
