@@ -49,11 +49,12 @@ def _family(
     text: str,
     estimators: tuple[str, ...] = ("MLPClassifier", "MLPRegressor"),
 ) -> Parameter:
+    names = f"{{{', '.join(map(repr, members))}}}"
     return Parameter(
         default,
         [StrOptions(set(members)), base],
         f"{base.__name__}Name | {base.__name__}",
-        f"{{{', '.join(map(repr, members))}}} or {base.__name__}",
+        f"{names if len(names) < 50 else 'str'} or {base.__name__}",  # a list of all follows
         text,
         estimators,
     )

@@ -6,10 +6,10 @@ A string means the object with its defaults: ``activation="relu"`` is ``activati
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ._families import Choice, members
+from . import _families
 
 
-class Activation(Choice):
+class Activation(_families.Choice):
     """A function applied to every unit of a layer."""
 
 
@@ -62,4 +62,4 @@ __all__ = [
 
 # end
 
-ACTIVATIONS = members(globals(), Activation)
+ACTIVATIONS = _families.members(globals(), Activation)

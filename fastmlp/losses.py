@@ -6,10 +6,10 @@ A string means the object with its defaults: ``loss="poisson"`` is ``loss=Poisso
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ._families import Choice, members
+from . import _families
 
 
-class Loss(Choice):
+class Loss(_families.Choice):
     """What training minimises: a function of target and output."""
 
 
@@ -44,4 +44,4 @@ __all__ = [
 
 # end
 
-LOSSES = members(globals(), Loss)
+LOSSES = _families.members(globals(), Loss)

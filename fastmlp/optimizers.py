@@ -8,10 +8,10 @@ beta_2, epsilon)``, ``solver="lbfgs"`` is ``LBFGS(max_fun)``.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ._families import Choice, members, number, switch
+from . import _families
 
 
-class Optimizer(Choice):
+class Optimizer(_families.Choice):
     """How training gets from one set of weights to the next."""
 
 
@@ -26,7 +26,7 @@ class LBFGS(Optimizer):
     """
 
     name: ClassVar[str] = "lbfgs"
-    max_fun: int = number(15000, low=1, closed="left", integer=True)
+    max_fun: int = _families.number(15000, low=1, closed="left", integer=True)
 
 
 # Written by tools/generate.py from the engine's table: begin
@@ -46,8 +46,8 @@ class SGD(Optimizer):
     """
 
     name: ClassVar[str] = "sgd"
-    momentum: float = number(0.9, low=0, high=1, closed="both")
-    nesterov: bool = switch(True)
+    momentum: float = _families.number(0.9, low=0, high=1, closed="both")
+    nesterov: bool = _families.switch(True)
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ class Adam(Optimizer):
     """
 
     name: ClassVar[str] = "adam"
-    beta_1: float = number(0.9, low=0, high=1, closed="left")
-    beta_2: float = number(0.999, low=0, high=1, closed="left")
-    epsilon: float = number(1e-08, low=0, closed="neither")
+    beta_1: float = _families.number(0.9, low=0, high=1, closed="left")
+    beta_2: float = _families.number(0.999, low=0, high=1, closed="left")
+    epsilon: float = _families.number(1e-08, low=0, closed="neither")
 
 
 OptimizerName = Literal[
@@ -88,7 +88,7 @@ __all__ = [
 
 # end
 
-OPTIMIZERS = members(globals(), Optimizer)
+OPTIMIZERS = _families.members(globals(), Optimizer)
 
 
 def is_stochastic(solver: str | Optimizer) -> bool:

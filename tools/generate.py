@@ -52,9 +52,9 @@ def family_class(row, base):
         doc += ['    """']
     lines += [*doc, "", f'    name: ClassVar[str] = "{row.name}"']
     for p in row.parameters:
-        kind, value = "float", f"number({bounds(p)})"
+        kind, value = "float", f"_families.number({bounds(p)})"
         if isinstance(p.default, bool):
-            kind, value = "bool", f"switch({p.default})"
+            kind, value = "bool", f"_families.switch({p.default})"
         lines.append(f"    {p.name}: {kind} = {value}")
     return "\n".join(lines)
 
