@@ -367,28 +367,31 @@ cdef int _read_params(const void **W, const void **b, coefs, intercepts, const i
     return 0
 
 
-cdef dict _NUMBERS = {  # of rows, by name
-    what: {name: i for i, name in enumerate(rows)}
-    for what, rows in (
-        ("activation", ACTIVATIONS), ("loss", LOSSES), ("optimizer", OPTIMIZERS)
-    )
-}
+cdef dict _numbers(rows):
+    return {name: i for i, name in enumerate(rows)}
 
 
-cdef int _choose(fm_choice *chosen, str what, row_function row_at, choice) except -1:
+cdef dict _ACTIVATION_NUMBERS = _numbers(ACTIVATIONS)
+cdef dict _LOSS_NUMBERS = _numbers(LOSSES)
+cdef dict _OPTIMIZER_NUMBERS = _numbers(OPTIMIZERS)
+
+
+cdef int _choose(fm_choice *chosen, str what, dict numbers, row_function row_at,
+                 choice) except -1:
     """Fill in a choice: a name, ``(name, *values)`` or ``(name, {parameter: value})``."""
     cdef const fm_table_row *row
-    cdef dict numbers = _NUMBERS[what]
-    name, values = choice, ()
-    if isinstance(choice, tuple) and choice:
-        name, values = choice[0], choice[1:]
+    name = choice[0] if type(choice) is tuple and choice else choice
     if not isinstance(name, str) or name not in numbers:
         raise ValueError(f"unknown {what} {name!r}; there are {', '.join(numbers)}")
     row = row_at(numbers[name])
     chosen[0] = fm_default_choice(row)
-    if values:
-        _set_parameters(chosen, row, f"{what} {name!r}", values)
+    if name is not choice:
+        _set_parameters(chosen, row, f"{what} {name!r}", choice[1:])
     return 0
+
+
+cdef int _choose_activation(fm_choice *chosen, choice) except -1:
+    return _choose(chosen, "activation", _ACTIVATION_NUMBERS, fm_activation_row, choice)
 
 
 cdef int _set_parameters(fm_choice *chosen, const fm_table_row *row, str what,
@@ -529,15 +532,16 @@ cdef class Net:
         for i in range(n + 1):
             self.layers.units[i] = units[i]
         for i in range(n):
-            _choose(&self.layers.activations[i], "activation", fm_activation_row, activations[i])
+            _choose_activation(&self.layers.activations[i], activations[i])
         config.dtype = _arithmetic(self.kind, bfloat16)
         config.n_layers = n
         config.units = self.layers.units
         config.activations = self.layers.activations
-        _choose(&config.loss, "loss", fm_loss_row, loss)
+        _choose(&config.loss, "loss", _LOSS_NUMBERS, fm_loss_row, loss)
         config.optimizer.row = -1
         if optimizer is not None:
-            _choose(&config.optimizer, "optimizer", fm_optimizer_row, optimizer)
+            _choose(&config.optimizer, "optimizer", _OPTIMIZER_NUMBERS, fm_optimizer_row,
+                    optimizer)
         config.alpha = alpha
         config.max_rows = max_rows
         config.max_nnz = max_nnz
@@ -831,7 +835,7 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
             )
         l.units[i] = shape[0]
         l.units[i + 1] = shape[1]
-        _choose(&l.activations[i], "activation", fm_activation_row, activations[i])
+        _choose_activation(&l.activations[i], activations[i])
     _read_params(l.W, l.b, coefs, intercepts, l.units, n, kind, False, buffers)
     _read_matrix(&matrix, X, buffers)
     if matrix.n_cols != l.units[0]:
