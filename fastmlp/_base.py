@@ -174,11 +174,19 @@ class BaseMLP(BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of its range, if the data are not finite, do not fit together or
-            not to those of the fit that is continued (``warm_start``), or if the weights have
-            grown beyond all bounds.
+            If a parameter is out of its range, if the data are not finite (where the arithmetic is
+            float32, as float32), do not fit together or not to those of the fit that is continued
+            (``warm_start``), or if the weights have grown beyond all bounds.
         ZeroDivisionError
             If the sample weights of a mini-batch sum to zero.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the data are so large that the state of the solver, or the loss of 'lbfgs', has
+            overflowed: some weights then no longer change.
+        ConvergenceWarning
+            If training has ended at `max_iter`.
 
         Notes
         -----
@@ -202,10 +210,13 @@ class BaseMLP(BaseEstimator):
             if not incremental and hasattr(self, "_session"):
                 self._session.finish()
             if not _network.all_finite(*self.coefs_, *self.intercepts_):
-                raise ValueError(
+                message = (
                     "Solver produced non-finite parameter weights. The input data may"
                     " contain large values and need to be preprocessed."
                 )
+                if fit.dtype == _FLOAT32:
+                    message += f" In float32, {fit.problem.how_to_scale(fit.dtype)}"
+                raise ValueError(message)
         except BaseException as error:
             # A fit that was continued has changed weights in place, and an interrupted one is
             # meant to be used. Any other has left no trace but in attributes.

@@ -99,6 +99,7 @@ cdef extern from "fastmlp.h" nogil:
     const char *fm_net_isa(const fm_net *net)
     fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b)
     fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b)
+    int fm_net_state_finite(const fm_net *net)
     fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_matrix *X,
                            const fm_targets *y, const double *sample_weight,
                            const int64_t *order, int64_t n_order, int64_t batch_size,

@@ -628,6 +628,15 @@ cdef class Net:
             raise ValueError(f"there is no state slot {slot}")
         self.copy(slot, coefs, intercepts, True)
 
+    def state_is_finite(self):
+        """Whether the solver's state holds neither NaN nor infinity."""
+        cdef bint finite
+        self.enter()
+        with nogil:
+            finite = fm_net_state_finite(self.net)
+        self.busy = False
+        return finite
+
     cdef int open_data(self, X, y, sample_weight) except -1:
         """Describe the data to the engine, unless it is that of the last call."""
         cdef Py_buffer *view

@@ -184,6 +184,10 @@ FM_API const char *fm_net_isa(const fm_net *net);
 FM_API fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b);
 FM_API fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b);
 
+/* Whether all of the solver's state is finite. In adam the square of a gradient may
+ * overflow T: that weight then stands still, and no other number shows it. */
+FM_API int fm_net_state_finite(const fm_net *net);
+
 /* Trains on rows order[0 .. n_order) of X in consecutive mini-batches of
  * batch_size rows (the last one may be shorter); every row index must lie in
  * [0, X->n_rows). sample_weight: (X->n_rows,) or NULL. *loss_sum receives the

@@ -389,6 +389,11 @@ class Net:
         _require(slot in self._slots and slot >= 0, f"no state slot {slot}")
         self._store(slot, coefs, intercepts)
 
+    def state_is_finite(self):
+        state = [P for slot in self._slots if slot >= 0 for P in self._slots[slot]]
+        with np.errstate(over="ignore"):
+            return all(np.isfinite(P.astype(self.dtype)).all() for P in state)
+
     def train(self, X, y, sample_weight, order, batch_size, learning_rate, n_threads=0):
         """Update over the rows order[0], order[1], ... of X in consecutive mini-batches.
 

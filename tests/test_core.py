@@ -320,6 +320,59 @@ def test_epsilon_below_the_normal_numbers(dtype, isa):
     problems.assert_matches(tiny, problems.train(reference, p, ("adam", {"epsilon": 1e-300})), p)
 
 
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("n_outputs", [1, 40])
+@pytest.mark.parametrize(("loss", "size"), [("squared_error", 1e25), ("poisson", 1e38)])
+def test_losses_that_overflow_float32(loss, size, n_outputs, bfloat16, isa):
+    """Some rows of a vector: their loss is summed in double. The others keep their bits."""
+    p = problems.make([6, 17, n_outputs], 43, np.dtype(np.float32), loss=loss)
+    p.y[::3] = size * np.linspace(0.5, 1, n_outputs)
+    how = {"isa": isa, "bfloat16": bfloat16}
+    for run in (problems.loss_grad, lambda *args, **how: problems.train(*args, "sgd", **how)):
+        actual, desired = run(_core, p, **how), run(reference, p)
+        losses = [
+            result[0] if isinstance(result, tuple) else result.losses
+            for result in (actual, desired)
+        ]
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+    p = p.but(alpha=0.0)
+    alone = problems.loss_grad(_core, p.but(X=p.X[4:5], y=p.y[4:5]), **how)
+    weighted = problems.loss_grad(_core, p.but(sample_weight=(np.arange(43) == 4) * 1.0), **how)
+    assert weighted[0] == alone[0]
+
+
+def test_squares_of_weights_that_overflow_float32(isa):
+    p = problems.make([130, 40, 3], 20, np.dtype(np.float32))
+    for i in range(2):
+        q = p.but(coefs=[W.copy() for W in p.coefs], X=np.zeros_like(p.X))
+        q.coefs[i][1::2] = np.float32(1e30)
+        actual, desired = problems.loss_grad(_core, q, isa=isa), problems.loss_grad(reference, q)
+        np.testing.assert_allclose(actual[0], desired[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("optimizer", problems.OPTIMIZERS)
+@pytest.mark.parametrize("units", [[6, 17, 3], [150, 40, 33]])
+def test_state_is_finite(units, optimizer, bfloat16, dtype, isa):
+    if bfloat16 and dtype == np.float64:
+        return
+    p = problems.make(units, 40, dtype)
+    net = p.net(_core, optimizer=optimizer, isa=isa, bfloat16=bfloat16)
+    assert net.state_is_finite()
+    net.train(p.X, p.y, None, np.arange(p.n), p.n, 0.01)
+    assert net.state_is_finite()
+    for slot in range(problems.n_slots(optimizer)):
+        for i in range(4):
+            for value in (np.inf, np.nan):
+                state = [np.zeros_like(P) for P in [*p.coefs, *p.intercepts]]
+                state[i].flat[-1] = value
+                net.load_state(slot, state[:2], state[2:])
+                assert not net.state_is_finite()
+                state[i].flat[-1] = np.finfo(dtype).max
+                net.load_state(slot, state[:2], state[2:])
+                assert net.state_is_finite()
+
+
 def test_no_rows_have_no_loss(dtype, isa):
     p = problems.make([6, 5, 3], 10, dtype)
     with pytest.raises((ZeroDivisionError, ValueError)):

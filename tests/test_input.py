@@ -965,6 +965,90 @@ def test_training_that_fails_halfway(solver):
     np.testing.assert_allclose(*results, rtol=1e-9)
 
 
+def overflow(action, *args):
+    """Do it; return the warning that numbers were too large, empty if there was none."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        action(*args)
+    caught = [str(w.message) for w in caught if w.category is RuntimeWarning]
+    assert len(caught) <= 1
+    for message in caught:
+        assert re.search(r"overflowed float(32|64).* X reaches .* Scale the data", message)
+    return "".join(caught)
+
+
+@pytest.mark.parametrize("size", [1e15, 1e19, 1e25])
+def test_large_targets_in_float32(size):
+    """Losses are scikit-learn's, which sums them in float64. If adam stands still, it says so."""
+    data, target = X.astype(np.float32), size * z / np.abs(z).max()
+    ours, theirs = make(fastmlp, "MLPRegressor"), make(original, "MLPRegressor")
+    warning = overflow(ours.fit, data, target)
+    theirs.fit(data, target)
+    np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-6)
+    if size < 1e25:
+        assert not warning
+        return
+    assert "y reaches 1.0e+25" in warning
+    assert "precision='float64'" in warning
+    assert not overflow(ours.set_params(precision="float64").fit, data, target)
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("name", BOTH)
+def test_no_silent_stand_still(name, form, precision):
+    dtype = np.float64 if precision == "float32" else np.float32
+    ordinary = [form(X.astype(dtype)), z if name == "MLPRegressor" else y]
+    large = list(ordinary)
+    large[name == "MLPRegressor"] = 1e25 * large[name == "MLPRegressor"]
+    stopping = {"early_stopping": True, "validation_fraction": 0.2}
+    assert overflow(make(fastmlp, name, precision=precision, **stopping).fit, *large)
+    estimator = make(fastmlp, name, precision=precision)
+    assert overflow(estimator.fit, *large)
+    assert not overflow(estimator.fit, *ordinary)
+    assert not overflow(estimator.partial_fit, *ordinary)
+    assert overflow(estimator.partial_fit, *large)
+    assert overflow(estimator.partial_fit, *ordinary)  # what has overflowed stays so
+
+
+def test_no_silent_stand_still_in_float64():
+    warning = overflow(make(fastmlp, "MLPRegressor").fit, X, 1e160 * z)
+    assert "overflowed float64" in warning
+    assert "precision" not in warning
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_divergence_in_float32_says_how_large_the_data_are(solver):
+    estimator = make(fastmlp, "MLPRegressor", solver=solver, max_iter=30)
+    with pytest.raises(ValueError, match=r"non-finite.*In float32, .*y reaches 3.*e\+38.*float64"):
+        estimator.fit(X.astype(np.float32), 3e38 * z / np.abs(z).max())
+    assert not hasattr(estimator, "coefs_")
+
+
+def test_lbfgs_says_that_float32_overflowed():
+    estimator = make(fastmlp, "MLPRegressor", solver="lbfgs")
+    assert overflow(estimator.fit, X.astype(np.float32), 3e38 * np.sign(z))
+    assert not overflow(estimator.fit, X.astype(np.float32), z)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_targets_that_float32_does_not_hold(precision, solver):
+    target = changed(z, 3, 1e39)
+    estimator = make(fastmlp, "MLPRegressor", solver=solver, precision=precision)
+    data = X.astype(np.float32)
+    with pytest.raises(ValueError, match=r"y holds numbers too large for float32.* 1\.0e\+39.*64"):
+        estimator.fit(data, target)
+    assert not hasattr(estimator, "coefs_")
+    estimator.fit(data, z)
+    if precision == "auto" and solver == "lbfgs":
+        return  # has made the weights float64
+    before = snapshot(estimator)
+    with pytest.raises(ValueError, match="y holds numbers too large for float32"):
+        estimator.partial_fit(data, target)
+    assert_unchanged(estimator, before)
+
+
 @pytest.mark.parametrize(("dtype", "epsilon"), [(np.float32, 1e-40), (np.float64, 1e-310)])
 def test_epsilon_below_the_normal_numbers(dtype, epsilon):
     data = X.astype(dtype)

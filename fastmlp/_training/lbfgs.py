@@ -1,5 +1,6 @@
 """Training by L-BFGS."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -42,12 +43,13 @@ class LBFGSFit:
         incremental: bool,
     ) -> None:
         self.est, self.problem, self.state = est, problem, state
+        self.dtype = net_dtype(est, problem.X, *state.coefs, *state.intercepts)
 
     def run(self) -> None:
         """Minimise. Ctrl-C is passed on, as by scikit-learn, after the weights have been kept."""
         est, state = self.est, self.state
         params = flatten(state.coefs, state.intercepts, asked_dtype(est))
-        objective = Objective(est, self.problem, params)
+        objective = Objective(est, self.problem, params, self.dtype)
         max_fun = named(est, "solver").max_fun
         options = {"maxfun": max_fun, "maxiter": est.max_iter, "gtol": est.tol}
         if _SCIPY < (1, 15):  # later ones print nothing
@@ -63,6 +65,8 @@ class LBFGSFit:
         state.epoch = check_optimize_result("lbfgs", result, est.max_iter)
         state.loss = float(result.fun)
         self._publish(result.x)
+        if not math.isfinite(state.loss):
+            self.problem.warn_of_overflow("The loss or its gradient", self.dtype)
 
     def _publish(self, params: NDArray) -> None:
         dtype = asked_dtype(self.est)
@@ -78,10 +82,9 @@ class Objective:
     weights s_c enters with s_c / s; each brings the L2 term with an equal share of alpha.
     """
 
-    def __init__(self, est: Any, problem: Problem, params: NDArray) -> None:
-        self.params = params
+    def __init__(self, est: Any, problem: Problem, params: NDArray, dtype: np.dtype) -> None:
+        self.params, self.dtype = params, dtype
         self.n_threads = problem.n_threads
-        self.dtype = net_dtype(est, problem.X, params)
         self.pieces = self._pieces(problem)
         max_rows = min(LBFGS_ROWS, problem.X.shape[0])
         self.net = _core.Net(

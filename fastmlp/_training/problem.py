@@ -1,6 +1,7 @@
 """What is to be fitted."""
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,20 @@ class Problem(NamedTuple):
         if self.sample_weight is None:
             return None
         return np.ascontiguousarray(self.sample_weight, dtype=np.float64)
+
+    def how_to_scale(self, dtype: DTypeLike) -> str:
+        """Return, for a message, how large the data are and what to do when dtype overflows."""
+        data = {"X": self.X.data if issparse(self.X) else self.X}
+        if isinstance(self.targets, Values):
+            data["y"] = self.targets.y
+        sizes = [f"{name} reaches {np.abs(a).max(initial=0.0):.1e}" for name, a in data.items()]
+        remedy = ", or set precision='float64'" if dtype == np.float32 else ""
+        return f"{' and '.join(sizes)} in absolute value. Scale the data{remedy}."
+
+    def warn_of_overflow(self, what: str, dtype: DTypeLike) -> None:
+        warnings.warn(
+            f"{what} overflowed {dtype}: {self.how_to_scale(dtype)}", RuntimeWarning, stacklevel=3
+        )
 
     def max_nnz(self, n_rows: int) -> int:
         """Return a bound for the non-zeros of any n_rows rows, 0 for dense X."""

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from .. import _core
-from .._network import asked_dtype, count, flatten, make_writable, net_dtype, views
+from .._network import all_finite, asked_dtype, count, flatten, make_writable, net_dtype, views
 from .._parameters import named
 from ..callbacks import (
     Callback,
@@ -66,6 +66,7 @@ class StochasticFit:
         if any(a.dtype != self.dtype for a in [*self.coefs, *self.intercepts]):
             flat = flatten(self.coefs, self.intercepts, self.dtype)
             self.coefs, self.intercepts = views(flat, problem.widths)
+        self.y = problem.targets.coded(self.dtype)
         state.start_curves(est.early_stopping)
 
     def _validation(self) -> Callable[[_core.Net], float]:
@@ -130,16 +131,19 @@ class StochasticFit:
             finally:
                 self._store(net)
                 state.publish(est)
+            overflow = not net.state_is_finite()
         if est.early_stopping:
             # Not copies: when a warm start finds nothing better than the best of before, the
             # weights that it trained in place remain. So it is in scikit-learn.
             state.coefs, state.intercepts = state.best_coefs, state.best_intercepts
             state.publish(est)
+        if overflow and all_finite(*state.coefs, *state.intercepts):
+            what = "The state of the solver, without which some weights do not change,"
+            problem.warn_of_overflow(what, self.dtype)
 
     def _epochs(self, net: _core.Net) -> None:
         est, state, optimizer = self.est, self.state, self.state.session.optimizer
         X, n_threads = self.problem.X, self.problem.n_threads
-        y = self.problem.targets.coded(self.dtype)
         sample_weight = self.problem.engine_weight()
         order, batch_size, n_samples = self.order, self.batch_size, len(self.order)
         run = self._run_length()
@@ -152,7 +156,9 @@ class StochasticFit:
             loss = 0.0
             for start in range(0, n_samples, run):
                 rows = order[start : start + run]
-                loss += net.train(X, y, sample_weight, rows, batch_size, optimizer.rate, n_threads)
+                loss += net.train(
+                    X, self.y, sample_weight, rows, batch_size, optimizer.rate, n_threads
+                )
             state.end_epoch(loss / n_samples, n_samples)
             stop = self.incremental
             for listener in listeners:

@@ -196,7 +196,15 @@ class Values:
 
     def coded(self, dtype: DTypeLike) -> NDArray:
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(self.y, dtype=dtype)
+            coded = np.ascontiguousarray(self.y, dtype=dtype)
+        if coded.dtype.itemsize < self.y.dtype.itemsize and (
+            np.isinf(coded).sum() > np.isinf(self.y).sum()
+        ):
+            raise ValueError(
+                f"y holds numbers too large for {coded.dtype}, the largest is "
+                f"{np.abs(self.y).max():.1e}. Scale y, or set precision='float64'."
+            )
+        return coded
 
     def strata(self) -> None:
         return None

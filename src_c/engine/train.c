@@ -324,6 +324,15 @@ fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const 
     return FM_OK;
 }
 
+int fm_net_state_finite(const fm_net *net)
+{
+    for (int l = 0; l < net->n_layers; l++)
+        for (int slot = 0; slot < net->n_slots; slot++)
+            if (!net->kernels->part_finite(&net->layers[l], FM_SLOTS + slot))
+                return 0;
+    return 1;
+}
+
 /* ------------------------------------------------------------------ steps */
 
 /* What a team works on: rows order[0..n_rows) (or 0..n_rows) in mini-batches. */

@@ -616,6 +616,7 @@ const fm_kernels FM_SET = {
     .input_bytes = fm_packed_input_bytes,
     .load = fm_packed_load,
     .store = fm_store,
+    .part_finite = fm_part_finite,
     .rows_finite = fm_rows_finite,
     .gather = fm_packed_gather,
     .fill_buckets = fm_fill_buckets,

@@ -122,6 +122,16 @@ static void fm_scale_gradient(const fm_layer *l, double alpha, double inv_sum)
         g[i] *= (T)inv_sum;
 }
 
+/* |W|^2 in double, for weights whose squares overflow T. */
+static double fm_sum_squares_in_double(const fm_layer *l)
+{
+    const T *W = fm_weights(l, FM_PARAMS);
+    double sum = 0;
+    for (int64_t i = 0; i < fm_weights_size(l); i++)
+        sum += (double)W[i] * (double)W[i];
+    return sum;
+}
+
 /* In plain C and one order, so that it is the same on every ISA. */
 static double fm_sum_squares(const fm_layer *l)
 {
@@ -130,7 +140,8 @@ static double fm_sum_squares(const fm_layer *l)
     double sum[4] = {0};
     for (int64_t i = 0; i < n; i++)
         sum[i % 4] += (double)squares[i];
-    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    const double total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    return isfinite(total) ? total : fm_sum_squares_in_double(l);
 }
 
 #endif

@@ -115,6 +115,9 @@ typedef struct fm_kernels {
     void (*load)(const fm_layer *layer, int part, const void *W, const void *b);
     void (*store)(const fm_layer *layer, int part, void *W, void *b);
 
+    /* Whether a parameter-like part holds neither NaN nor infinity. */
+    int (*part_finite)(const fm_layer *layer, int part);
+
     /* Whether rows r0..r1 of a dense batch, as T, hold neither NaN nor infinity. */
     int (*rows_finite)(const fm_batch *batch, int64_t r0, int64_t r1);
     /* Rows r0..r1 of a dense batch into the input layout. */

@@ -41,6 +41,7 @@ const fm_kernels FM_SET = {
     .input_bytes = fm_input_bytes,
     .load = fm_load,
     .store = fm_store,
+    .part_finite = fm_part_finite,
     .rows_finite = fm_rows_finite,
     .gather = fm_gather,
     .fill_buckets = fm_fill_buckets,

@@ -111,6 +111,17 @@ static void fm_copy_in(const fm_layer *l, int part, const void *W, const void *b
     memset(bias + N, 0, (size_t)(fm_padded(N) - N) * sizeof(T));
 }
 
+/* Whether all numbers of a parameter-like part are finite. */
+static int fm_part_finite(const fm_layer *l, int part)
+{
+    const T *p = fm_weights(l, part);
+    const int64_t n = fm_weights_size(l) + fm_padded(l->fan_out);
+    V seen = v_zero();
+    for (int64_t i = 0; i < n; i += FM_LANES)
+        seen = v_fold_finite(seen, v_load(p + i));
+    return v_all_finite(seen);
+}
+
 static void fm_load(const fm_layer *l, int part, const void *W, const void *b)
 {
     const int64_t K = l->fan_in, N = l->fan_out;

@@ -77,6 +77,15 @@ FM_INLINE V fm_target(const fm_batch *batch, const fm_row_targets *t, int64_t k)
     return v_load(y);
 }
 
+/* The sum over n outputs a, ld apart, in double. */
+static double fm_sum_in_double(const fm_choice *loss, const T *y, const T *a, int64_t ld, int64_t n)
+{
+    double sum = 0;
+    for (int64_t k = 0; k < n; k++)
+        sum += fm_loss_in_double(loss, (double)y[k], (double)a[k * ld]);
+    return sum;
+}
+
 typedef V fm_loss_function(V y, V a, const fm_constants *p);
 
 /* The outputs of an output layer, in FM_OUTPUT, -> delta in place, for columns r0..r1;
@@ -88,6 +97,7 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const 
     const fm_constants p = fm_constants_of(loss);
     const int activation = l->activation.row;
     const int by_label = batch->y->labels != NULL; /* then one log serves all outputs */
+    const int mixes = activation != canonical && activation == FM_ACT_softmax;
     const int64_t n = l->fan_out, ld = fm_ld(l->max_rows);
     for (int64_t r = r0; r < r1; r += FM_LANES) {
         T *A = (T *)l->part[FM_OUTPUT] + r;
@@ -95,32 +105,34 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const 
         const fm_row_targets t = fm_gather_targets(batch, n, r, c);
         V sum = v_zero(), of_label = v_zero(), mixed = v_zero();
         for (int64_t k = 0; k < n; k++) {
-            V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k), d;
+            V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k);
             if (by_label)
                 of_label += y * a;
             else
                 sum += f(y, a, &p);
-            if (activation == canonical) {
-                d = (a - y) * t.weight;
-            } else if (activation == FM_ACT_softmax) {
+            if (mixes)
                 mixed += df(y, a, &p) * a;
-                continue;
-            } else {
-                d = fm_dactivation(&l->activation, df(y, a, &p), a) * t.weight;
-            }
-            v_store_part(A + k * ld, d, c);
         }
-        if (activation != canonical && activation == FM_ACT_softmax)
-            for (int64_t k = 0; k < n; k++) {
-                V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k);
-                v_store_part(A + k * ld, a * (df(y, a, &p) - mixed) * t.weight, c);
-            }
         if (by_label)
             sum = f(v_set1(1), of_label, &p);
         if (mean)
             sum = sum / v_set1((T)n);
-        for (int i = 0; i < c; i++)
+        for (int i = 0; i < c; i++) {
             row_loss[r + i] = (double)sum[i];
+            if (sum[i] > FM_LARGEST && !by_label)
+                row_loss[r + i] =
+                    fm_sum_in_double(loss, t.values[i], A + i, ld, n) / (mean ? (double)n : 1);
+        }
+        for (int64_t k = 0; k < n; k++) {
+            V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k), d;
+            if (activation == canonical)
+                d = (a - y) * t.weight;
+            else if (mixes)
+                d = a * (df(y, a, &p) - mixed) * t.weight;
+            else
+                d = fm_dactivation(&l->activation, df(y, a, &p), a) * t.weight;
+            v_store_part(A + k * ld, d, c);
+        }
     }
 }
 

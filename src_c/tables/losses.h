@@ -2,6 +2,7 @@
  *
  *     fm_loss_<name>(y, a, p)    the loss of target y and output a = f(z)
  *     fm_dloss_<name>(y, a, p)   its derivative by a
+ *     fm_loss_in_double(loss, y, a)  where the loss of a number that T holds may overflow T
  *
  * p holds the values of the row's parameters, as in activations.h.
  */
@@ -9,14 +10,17 @@
 #define FM_LOSSES_H
 
 #include <float.h>
+#include <math.h>
 
 #include "simd/vmath.h"
 #include "tables/tables.h"
 
 #if FM_F64
 #define FM_EPSILON DBL_EPSILON
+#define FM_LARGEST DBL_MAX
 #else
 #define FM_EPSILON FLT_EPSILON
+#define FM_LARGEST FLT_MAX
 #endif
 
 /* Probabilities enter a logarithm clipped to [eps, 1 - eps]. NaN stays NaN. */
@@ -57,5 +61,14 @@ FM_INLINE V fm_dloss_binary_log_loss(V y, V a, const fm_constants *p)
 }
 
 #pragma GCC diagnostic pop
+
+static double fm_loss_in_double(const fm_choice *loss, double y, double a)
+{
+    switch (loss->row) {
+    case FM_LOSS_squared_error: return 0.5 * (y - a) * (y - a);
+    case FM_LOSS_poisson: return (y == 0 ? 0 : y * log(y / a)) - y + a;
+    default: return INFINITY;
+    }
+}
 
 #endif
