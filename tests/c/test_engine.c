@@ -780,9 +780,9 @@ static void *calls_of_all_kinds(void *arg)
     j->top = __builtin_frame_address(0);
     for (int form = 0; form < N_FORMS; form++) {
         fm_matrix X = j->d->form[form].X;
-        const fm_config config = config_of(j->s, NULL, 300, X.indices ? X.nnz : 0);
+        const fm_config config = config_of(j->s, no_optimizer, 300, X.indices ? X.nnz : 0);
         fm_net *net;
-        CHECK(train(j->s, "adam", &j->p, j->d, form, 200, 1, 1, 3) == FM_OK);
+        CHECK(train(j->s, optimizer("adam"), &j->p, j->d, form, 200, 1, 1, 3) == FM_OK);
         CHECK(fm_net_create(&net, &config) == FM_OK);
         CHECK(fm_net_load(net, -1, in(j->p.W), in(j->p.b)) == FM_OK);
         CHECK(fm_net_loss_grad(net, &loss, j->gradient.W, j->gradient.b, &X, &y, NULL, 3) == FM_OK);
