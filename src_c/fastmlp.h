@@ -17,6 +17,9 @@
  *   - Results do not depend on n_threads. They are bit-identical on every
  *     ISA that has a fused multiply-add (all but "generic"), but for FM_BFLOAT16:
  *     the sets for bfloat16 instructions sum in another order than the others.
+ *     Both hold as long as all parameters are finite. Products with zeros of X may be
+ *     left out, so 0 * inf may count as 0 or as NaN; but a parameter that is not finite
+ *     stays so, and whether there is one after a mini-batch depends on nothing.
  *   - The engine never reads the environment, which another thread may be
  *     changing: the caller passes on the variables that it honours.
  */

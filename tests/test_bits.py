@@ -6,9 +6,10 @@ from itertools import cycle, product
 import numpy as np
 import problems
 import pytest
+import scipy.sparse as sp
 from problems import assert_same_bits
 
-from fastmlp import _core
+from fastmlp import MLPClassifier, _core
 
 FMA_ISAS = [isa for isa in _core.ISAS if isa != "generic"]
 
@@ -105,6 +106,69 @@ def test_fma_isas(dtype):
         first = everything(p, FMA_ISAS[0], 2)
         for isa in FMA_ISAS[1:]:
             assert_all_same_bits(everything(p, isa, 2), first)
+
+
+def until_divergence(p, optimizer, learning_rate, isa, n_threads):
+    """Parameters after each mini-batch while all are finite, and how many are made in all."""
+    net = p.net(_core, optimizer=optimizer, isa=isa)
+    finite = []
+    for step in range(60):
+        net.train(p.X, p.y, None, np.arange(p.n), p.n, learning_rate, n_threads=n_threads)
+        params = problems.result(net, p, optimizer, []).params
+        if all(np.isfinite(P).all() for P in params):
+            assert len(finite) == step, "a parameter has become finite again"
+            finite.append(np.concatenate([P.ravel() for P in params]))
+    return finite
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_divergence(optimizer, sparse, dtype):
+    """Zeros in X are left out of products, but the first infinity comes in the same mini-batch."""
+    p = problems.with_zeros(problems.make([200, 120, 90, 10], 300, dtype, hidden="relu"))
+    learning_rate = 0.03
+    if optimizer == "sgd":
+        p.y *= np.finfo(dtype).max ** 0.2
+    else:
+        learning_rate = float(np.finfo(dtype).max) ** 0.26
+    if sparse:
+        p.X = sp.csr_array(p.X)
+    first = until_divergence(p, optimizer, learning_rate, FMA_ISAS[0], 1)
+    assert 0 < len(first) < 60
+    for isa, n_threads in product(FMA_ISAS, (1, 2, 3, 7)):
+        for a, d in zip(
+            until_divergence(p, optimizer, learning_rate, isa, n_threads), first, strict=True
+        ):
+            np.testing.assert_array_equal(a, d)
+
+
+@pytest.mark.parametrize("learning_rate", [30.0, 1e10])
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_divergence_of_a_fit(precision, learning_rate):
+    """It ends alike for any number of threads: in an error, or with the best weights of before."""
+    p = problems.with_zeros(
+        problems.make([200, 120, 10], 600, np.dtype(np.float32), loss="log_loss")
+    )
+    y = p.y.argmax(axis=1)
+    params = {
+        "solver": "sgd",
+        "learning_rate_init": learning_rate,
+        "precision": precision,
+        "random_state": 0,
+    }
+    params |= {"hidden_layer_sizes": (120, 80), "early_stopping": True}
+    outcomes = []
+    for n_jobs in (1, 2, 3):
+        estimator = MLPClassifier(**params, n_jobs=n_jobs)
+        try:
+            estimator.fit(p.X, y)
+            outcomes.append((estimator.n_iter_, estimator.validation_scores_, *estimator.coefs_))
+        except ValueError as error:
+            outcomes.append((str(error),))
+    assert len(outcomes[0]) == (1 if learning_rate > 30 else 5)
+    for outcome in outcomes[1:]:
+        for a, d in zip(outcome, outcomes[0], strict=True):
+            np.testing.assert_array_equal(a, d)
 
 
 def test_repeated_runs(dtype, isa):

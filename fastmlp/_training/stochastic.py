@@ -102,6 +102,10 @@ class StochasticFit:
                 bfloat16=problem.bfloat16,
                 n_threads=problem.n_threads,
             )
+            if not all_finite(*self.coefs, *self.intercepts):
+                # Which outputs are NaN may depend on the number of threads: zeros in X are left
+                # out of products.
+                outputs.fill(np.nan)
             return scorer(outputs)
 
         return score
