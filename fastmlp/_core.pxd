@@ -11,6 +11,7 @@ cdef extern from "fastmlp.h" nogil:
         FM_NO_ISA
         FM_ZERO_WEIGHT
         FM_NOT_FINITE
+        FM_INTERRUPTED
 
     ctypedef enum fm_dtype:
         FM_FLOAT32
@@ -81,6 +82,10 @@ cdef extern from "fastmlp.h" nogil:
         const int32_t *labels
         const void *values
 
+    ctypedef struct fm_interrupt:
+        int (*interrupted)(void *arg) noexcept nogil
+        void *arg
+
     ctypedef struct fm_config:
         fm_dtype dtype
         int n_layers
@@ -89,6 +94,7 @@ cdef extern from "fastmlp.h" nogil:
         fm_choice loss, optimizer
         double alpha
         int64_t max_rows, max_nnz
+        fm_interrupt interrupt
         const char *isa
 
     ctypedef struct fm_net:
@@ -110,4 +116,4 @@ cdef extern from "fastmlp.h" nogil:
     fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                          const int64_t *units, const void *const *W, const void *const *b,
                          const fm_choice *activations, const char *isa, int check_finite,
-                         int n_threads)
+                         const fm_interrupt *interrupt, int n_threads)

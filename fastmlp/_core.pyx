@@ -16,6 +16,7 @@ from cpython.buffer cimport (
 )
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import os
 import re
@@ -158,7 +159,31 @@ def _omp_num_threads():
 fm_limit_num_threads(_omp_num_threads())
 
 
+cdef extern from "Python.h":
+    int PyErr_CheckSignals()  # leaves the exception to be found: see _raise
+
+
+cdef int _interrupted(void *asked) noexcept nogil:
+    """Run the handlers of signals that came; return whether one raised, as that of Ctrl-C does.
+
+    `asked` holds the time of the last look, in ns: there are at most 50 in a second, because each
+    has to wait for the GIL.
+    """
+    cdef timespec t
+    cdef int64_t now
+    cdef int64_t *last = <int64_t *>asked
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    now = <int64_t>t.tv_sec * 1000000000 + t.tv_nsec
+    if now - last[0] < 20000000:
+        return 0
+    last[0] = now
+    with gil:
+        return PyErr_CheckSignals()
+
+
 cdef int _raise(fm_status status, isa=None, bint bfloat16=False) except -1:
+    if status == FM_INTERRUPTED:
+        return -1  # with what the signal's handler raised
     text = fm_status_text(status).decode()
     if status == FM_NO_MEMORY or status == FM_TOO_LARGE:
         raise MemoryError(text)
@@ -509,7 +534,7 @@ cdef class Net:
     cdef fm_dtype kind
     cdef _Layers layers
     cdef bint busy
-    cdef int64_t _step
+    cdef int64_t _step, asked
     # The data of the last call, kept open: an epoch's runs all use the same.
     cdef object data_X, data_y, data_weight
     cdef tuple data_csr
@@ -545,6 +570,8 @@ cdef class Net:
         config.alpha = alpha
         config.max_rows = max_rows
         config.max_nnz = max_nnz
+        config.interrupt.interrupted = _interrupted
+        config.interrupt.arg = &self.asked
         config.isa = _isa_chars(isa_name)
         status = fm_net_create(&self.net, &config)
         if status != FM_OK:
@@ -731,6 +758,9 @@ cdef class Net:
         ZeroDivisionError
             If the weights of a mini-batch sum to zero; earlier mini-batches have been
             applied.
+        KeyboardInterrupt
+            On Ctrl-C, or what else the handler of a signal raises; earlier mini-batches have been
+            applied.
         ValueError
             If a row number, class index or CSR structure is out of range.
         """
@@ -826,6 +856,8 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     cdef _Buffers buffers = _Buffers(2 * n + 5)
     cdef fm_matrix matrix
     cdef fm_status status
+    cdef int64_t asked = 0
+    cdef fm_interrupt interrupt = fm_interrupt(_interrupted, &asked)
     cdef Py_buffer *out_view
     cdef void *out_data
     cdef bytes isa_name = None if isa is None else str(isa).encode()
@@ -854,7 +886,7 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     out_data = out_view.buf
     with nogil:
         status = fm_predict(out_data, &matrix, arithmetic, n, l.units, l.W, l.b, l.activations,
-                            isa_chars, check_finite, n_threads)
+                            isa_chars, check_finite, &interrupt, n_threads)
     if status == FM_NOT_FINITE:
         return None
     if status != FM_OK:

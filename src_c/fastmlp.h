@@ -46,7 +46,8 @@ typedef enum {
     FM_UNKNOWN_ISA,   /* isa names no kernel set compiled in */
     FM_NO_ISA,        /* the CPU (or the operating system) lacks it */
     FM_ZERO_WEIGHT,   /* the sample weights of a mini-batch sum to zero */
-    FM_NOT_FINITE     /* check_finite was asked for and X holds NaN or inf */
+    FM_NOT_FINITE,    /* check_finite was asked for and X holds NaN or inf */
+    FM_INTERRUPTED    /* fm_interrupt said so */
 } fm_status;
 
 /* One sentence in plain English. Never NULL. */
@@ -151,6 +152,17 @@ typedef struct {
     const void *values;      /* (n_rows, n_outputs) of T */
 } fm_targets;
 
+/* -------------------------------------------------------------- interrupts
+ * A long call asks its caller now and then whether to end, on the calling thread and
+ * outside of flush-to-zero: after every 1e8 multiply-adds of this thread, or what takes
+ * about as long, as soon as what it is at is done. The most that it can be at is the
+ * gradient and update of one block of rows (FM_MAX_BLOCK or fewer), or the copying of
+ * all weights. Being asked changes no bits. */
+typedef struct {
+    int (*interrupted)(void *arg); /* nonzero: end with FM_INTERRUPTED. NULL: not asked */
+    void *arg;
+} fm_interrupt;
+
 /* ----------------------------------------------------------------- network */
 
 /* Larger mini-batches pass through in blocks of this many rows, the gradient
@@ -169,6 +181,7 @@ typedef struct {
     int64_t max_rows;           /* rows of the largest mini-batch */
     int64_t max_nnz;            /* 0: X is dense; else X is CSR, and no mini-batch (of a larger
                                    one, no FM_MAX_BLOCK of its rows) has more non-zeros */
+    fm_interrupt interrupt;     /* of fm_net_train and fm_net_loss_grad */
     const char *isa;            /* NULL: the best */
 } fm_config;
 
@@ -197,8 +210,8 @@ FM_API int fm_net_state_finite(const fm_net *net);
  * sum over mini-batches of (mean loss + L2 term) * rows. *step is the number
  * of updates made before (adam's t) and is advanced. Of the weights of a mini-batch
  * and alpha only the ratios count: all may be as large or as small as double permits.
- * FM_NO_MEMORY: nothing has changed. FM_ZERO_WEIGHT: the batches before have been
- * applied. */
+ * FM_NO_MEMORY: nothing has changed. FM_ZERO_WEIGHT, FM_INTERRUPTED: the batches
+ * before have been applied, and are what *loss_sum and *step count. */
 FM_API fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_matrix *X,
                               const fm_targets *y, const double *sample_weight,
                               const int64_t *order, int64_t n_order, int64_t batch_size,
@@ -212,11 +225,12 @@ FM_API fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, vo
 
 /* Forward pass without a network object. out: (X->n_rows, units[n_layers])
  * row-major of T. Scratch memory is one block of rows per thread. With
- * check_finite, returns FM_NOT_FINITE when X, as T, holds NaN or inf. */
+ * check_finite, returns FM_NOT_FINITE when X, as T, holds NaN or inf. interrupt may
+ * be NULL. */
 FM_API fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                             const int64_t *units, const void *const *W, const void *const *b,
                             const fm_choice *activations, const char *isa, int check_finite,
-                            int n_threads);
+                            const fm_interrupt *interrupt, int n_threads);
 
 /* ----------------------------------------------------------------- threads
  * The number that n_threads = 0 stands for: initially the CPUs this process may

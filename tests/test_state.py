@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
+import threading
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -417,6 +419,102 @@ def test_ctrl_c_during_lbfgs(ctrl_c_after):
         assert 1e9 < len(part) * 6 * 1000 * 300 < 8e9
     assert np.isfinite(estimator.predict(X)).all()
     assert estimator.coefs_[0].shape == (5, 1000)
+
+
+@pytest.fixture
+def ctrl_c_in_c(monkeypatch):
+    """Sends SIGINT when the engine has begun to work: another thread waits for the GIL."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interval, main, begun = sys.getswitchinterval(), threading.get_ident(), threading.Lock()
+
+    over = []
+
+    def press():
+        with begun:
+            if not over:
+                signal.pthread_kill(main, signal.SIGINT)
+
+    begun.acquire()
+    thread = threading.Thread(target=press)
+    thread.start()
+    sys.setswitchinterval(1000)  # nobody gets the GIL until it is released, as the engine does
+
+    def then(function):
+        def call(*args, **kwargs):
+            if begun.locked():
+                begun.release()
+            return function(*args, **kwargs)
+
+        return call
+
+    yield then
+    sys.setswitchinterval(interval)
+    over.append(True)
+    then(bool)()  # lets go of a thread that was never called
+    thread.join()
+    signal.signal(signal.SIGINT, handler)
+
+
+# Takes seconds, and milliseconds until somebody is asked.
+LONG = np.broadcast_to(X[0], (10**6, 5))
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_ctrl_c_within_a_mini_batch(solver, sparse, ctrl_c_in_c, monkeypatch):
+    """It is abandoned before it changes anything."""
+    data = sp.csr_array(LONG) if sparse else LONG
+    options = {"hidden_layer_sizes": (500, 100), "solver": solver, "batch_size": len(LONG)}
+    estimator = MLPRegressor(**options, **ENDLESS)
+    states = []
+
+    class Net(_core.Net):
+        def load_params(self, coefs, intercepts):
+            super().load_params(coefs, intercepts)
+            states.append([np.array(a) for a in [*coefs, *intercepts]])
+
+        def train(self, *args):
+            return ctrl_c_in_c(super().train)(*args)
+
+    monkeypatch.setattr(_core, "Net", Net)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        estimator.fit(data, np.zeros(len(LONG)))
+    assert estimator._optimizer.t == estimator.n_iter_ == 0
+    assert estimator.loss_curve_ == []
+    after = [*estimator.coefs_, *estimator.intercepts_]
+    assert all(map(np.array_equal, after, states[0]))
+    assert np.isfinite(estimator.predict(X)).all()
+
+
+def test_ctrl_c_within_a_gradient(ctrl_c_in_c):
+    net = _core.Net(
+        [5, 500, 100, 1],
+        dtype=np.float64,
+        activations=["relu", "relu", "identity"],
+        loss="squared_error",
+    )
+    params = np.full(5 * 500 + 500 + 500 * 100 + 100 + 100 + 1, 0.01)
+    data, target = LONG.astype(float), np.zeros((len(LONG), 1))
+    gradient = np.full_like(params, np.nan)
+    with pytest.raises(KeyboardInterrupt):
+        ctrl_c_in_c(net.loss_grad)(params, gradient, data, target, None)
+    assert np.isnan(gradient).all()
+    net.loss_grad(params, gradient, data[:9], target[:9], None)  # not busy
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_ctrl_c_within_a_prediction(n_jobs, sparse, ctrl_c_in_c, monkeypatch):
+    estimator = MLPRegressor(hidden_layer_sizes=(500, 100), max_iter=1, n_jobs=n_jobs).fit(X, z)
+    data = sp.csr_array(LONG) if sparse else np.ascontiguousarray(LONG)
+    outputs = np.full((len(LONG), 1), np.nan)
+    monkeypatch.setattr(_core, "predict", ctrl_c_in_c(_core.predict))
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "empty", lambda shape, dtype: outputs)
+        with pytest.raises(KeyboardInterrupt):
+            estimator.predict(data)
+    assert np.isnan(outputs).any()
+    assert np.isfinite(estimator.predict(X)).all()
 
 
 def test_ctrl_c_during_validation_changes_nothing(monkeypatch):

@@ -78,8 +78,8 @@ class LBFGSFit:
 class Objective:
     """Loss and gradient over all of X: the function that L-BFGS minimises.
 
-    A large X is cut into pieces, so that Ctrl-C is seen between them. Piece c with the sum of
-    weights s_c enters with s_c / s; each brings the L2 term with an equal share of alpha.
+    A large X is cut into pieces of bounded work. Piece c with the sum of weights s_c enters with
+    s_c / s; each brings the L2 term with an equal share of alpha.
     """
 
     def __init__(self, est: Any, problem: Problem, params: NDArray, dtype: np.dtype) -> None:

@@ -2,6 +2,7 @@
 #ifndef FM_NET_H
 #define FM_NET_H
 
+#include "host/interrupt.h"
 #include "kernels/kernels.h"
 
 fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
@@ -10,7 +11,7 @@ fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
 /* Rows rows[i] (or i) of a CSR matrix lie within its arrays and columns, and no
  * block_rows consecutive ones have more than max_nnz non-zeros. */
 fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows, int64_t block_rows,
-                       int64_t max_nnz);
+                       int64_t max_nnz, fm_watch *watch);
 
 /* Bytes of scratch for each member of a team: of the layer that wants most. */
 size_t fm_scratch_per_member(const fm_kernels *kernels, const fm_layer *layers, int n_layers);

@@ -19,6 +19,9 @@ enum { BLOCK_ROWS = 168 };
  * packing reads and writes it. */
 enum { UNPACKED_ROWS = 16 };
 
+/* What packing a weight takes, in multiply-adds (fm_watch). */
+enum { COPY_WORK = 64 };
+
 typedef struct {
     const fm_kernels *kernels;
     const fm_matrix *X;
@@ -28,6 +31,7 @@ typedef struct {
     size_t scratch_bytes, input_bytes, acts_bytes, delta_bytes, output_bytes;
     int64_t block_rows;
     int check_finite;
+    fm_watch *watch;
     char *out;
     atomic_llong next;       /* first row nobody has taken */
     atomic_int not_finite;
@@ -47,7 +51,7 @@ static void predict_blocks(void *arg, fm_team *team, int rank, int size)
     char *products = output + run->output_bytes;
     for (;;) {
         const int64_t first = atomic_fetch_add(&run->next, run->block_rows);
-        if (first >= n_rows || atomic_load(&run->not_finite))
+        if (first >= n_rows || atomic_load(&run->not_finite) || fm_ended(run->watch))
             return;
         const int64_t left = n_rows - first;
         const int64_t n = left < run->block_rows ? left : run->block_rows;
@@ -71,6 +75,8 @@ static void predict_blocks(void *arg, fm_team *team, int rank, int size)
                 k->forward(&l, products, 0, n);
             if (i == last)
                 k->outputs(&l, run->out + (size_t)(first * n_outputs) * k->item, 0, n);
+            if (fm_ends(run->watch, rank, (double)n * (double)l.fan_in * (double)l.fan_out))
+                return;
         }
     }
 }
@@ -88,7 +94,8 @@ static size_t sum(size_t a, size_t b)
 
 static fm_status predict_packed(void *out, const fm_matrix *X, const fm_kernels *k, int n_layers,
                                 const int64_t *units, const void *const *W, const void *const *b,
-                                const fm_choice *activations, int check_finite, int n_threads)
+                                const fm_choice *activations, int check_finite, fm_watch *watch,
+                                int n_threads)
 {
     const int64_t block_rows = X->n_rows < BLOCK_ROWS ? X->n_rows : BLOCK_ROWS;
     fm_status status = FM_NO_MEMORY;
@@ -102,6 +109,7 @@ static fm_status predict_packed(void *out, const fm_matrix *X, const fm_kernels 
                        .layers = layers,
                        .block_rows = block_rows,
                        .check_finite = check_finite,
+                       .watch = watch,
                        .out = out};
     size_t params = 0;
     double work = 0;
@@ -149,10 +157,13 @@ static fm_status predict_packed(void *out, const fm_matrix *X, const fm_kernels 
             layers[i].part[FM_PARAMS] = at;
             at += aligned(k->part_bytes(FM_PARAMS, &layers[i]));
             k->load(&layers[i], FM_PARAMS, W[i], b[i]);
+            fm_ends(watch, 0, COPY_WORK * (double)units[i] * (double)units[i + 1]);
         }
     run.scratch = at;
     fm_parallel(size, predict_blocks, &run);
-    status = atomic_load(&run.not_finite) ? FM_NOT_FINITE : FM_OK;
+    status = fm_ended(watch) ? FM_INTERRUPTED : FM_OK;
+    if (atomic_load(&run.not_finite))
+        status = FM_NOT_FINITE;
 done:
     free(memory);
     free(layers);
@@ -162,16 +173,19 @@ done:
 /* Dense X of a few rows. Rows that already lie as T are read in place. */
 static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernels *k, int n_layers,
                                   const int64_t *units, const void *const *W, const void *const *b,
-                                  const fm_choice *activations, int check_finite)
+                                  const fm_choice *activations, int check_finite, fm_watch *watch)
 {
     const fm_batch all = {.X = X, .n_rows = X->n_rows};
     if (check_finite && !k->rows_finite(&all, 0, X->n_rows))
         return FM_NOT_FINITE;
     const int in_place = X->dtype == k->dtype && X->col_stride == (int64_t)k->item &&
                          (X->n_rows == 1 || X->row_stride == X->n_cols * X->col_stride);
-    int64_t widest = 0;
-    for (int i = 0; i <= n_layers; i++)
-        widest = units[i] > widest ? units[i] : widest;
+    int64_t widest = units[0];
+    double work = 0; /* of a row */
+    for (int i = 0; i < n_layers; i++) {
+        widest = units[i + 1] > widest ? units[i + 1] : widest;
+        work += (double)units[i] * (double)units[i + 1];
+    }
     /* Small networks work on the stack: malloc would be a tenth of their time. */
     char room[8192] __attribute__((aligned(64)));
     const size_t row_sets = in_place ? 2 : 3;
@@ -184,7 +198,7 @@ static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernel
     if (!scratch)
         return FM_NO_MEMORY;
     char *rows = scratch + 2 * rows_at_once * (size_t)widest * k->item;
-    for (int64_t first = 0; first < X->n_rows; first += FM_FEW) {
+    for (int64_t first = 0; first < X->n_rows && !fm_ended(watch); first += FM_FEW) {
         const int64_t left = X->n_rows - first, n = left < FM_FEW ? left : FM_FEW;
         const void *x = (const char *)X->data + first * X->row_stride;
         if (!in_place) {
@@ -194,33 +208,49 @@ static fm_status predict_unpacked(void *out, const fm_matrix *X, const fm_kernel
         }
         k->predict_few((char *)out + (size_t)(first * units[n_layers]) * k->item, scratch, x, n,
                        n_layers, units, W, b, activations);
+        fm_ends(watch, 0, work * FM_FEW);
     }
     if (scratch != room)
         free(scratch);
-    return FM_OK;
+    return fm_ended(watch) ? FM_INTERRUPTED : FM_OK;
 }
 
-/* Whether the non-zeros, as floats or doubles, are finite: 0 times a finite number
+/* Whether non-zeros i..end, as floats or doubles, are finite: 0 times a finite number
  * is 0, times any other NaN. */
-static int values_finite(const fm_matrix *X, fm_dtype dtype)
+static int values_finite(const fm_matrix *X, fm_dtype dtype, int64_t i, int64_t end)
 {
     double seen = 0;
     if (X->dtype == FM_FLOAT32)
-        for (int64_t i = 0; i < X->nnz; i++)
+        for (; i < end; i++)
             seen += 0 * (double)((const float *)X->data)[i];
     else if (dtype == FM_FLOAT32)
-        for (int64_t i = 0; i < X->nnz; i++)
+        for (; i < end; i++)
             seen += 0 * (double)(float)((const double *)X->data)[i];
     else
-        for (int64_t i = 0; i < X->nnz; i++)
+        for (; i < end; i++)
             seen += 0 * ((const double *)X->data)[i];
     return seen == 0;
 }
 
+static fm_status check_csr(const fm_matrix *X, fm_dtype dtype, int check_finite, fm_watch *watch)
+{
+    enum { STEP = 1 << 20 };
+    const fm_status status = fm_check_csr(X, NULL, X->n_rows, 1, X->nnz, watch);
+    for (int64_t i = 0; status == FM_OK && check_finite && i < X->nnz; i += STEP) {
+        if (!values_finite(X, dtype, i, X->nnz - i < STEP ? X->nnz : i + STEP))
+            return FM_NOT_FINITE;
+        if (fm_ends(watch, 0, 4.0 * STEP))
+            return FM_INTERRUPTED;
+    }
+    return status;
+}
+
 fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
                      const int64_t *units, const void *const *W, const void *const *b,
-                     const fm_choice *activations, const char *isa, int check_finite, int n_threads)
+                     const fm_choice *activations, const char *isa, int check_finite,
+                     const fm_interrupt *interrupt, int n_threads)
 {
+    fm_watch watch = {.interrupt = interrupt ? *interrupt : (fm_interrupt){NULL, NULL}};
     fm_status status = fm_check_shape(dtype, n_layers, units, activations);
     if (status != FM_OK)
         return status;
@@ -232,13 +262,13 @@ fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers
     if (X->n_rows == 0)
         return FM_OK;
     if (X->indices) {
-        status = fm_check_csr(X, NULL, X->n_rows, 1, X->nnz);
+        status = check_csr(X, k->dtype, check_finite, &watch);
         if (status != FM_OK)
             return status;
-        if (check_finite && !values_finite(X, k->dtype))
-            return FM_NOT_FINITE;
     } else if (X->n_rows <= UNPACKED_ROWS) {
-        return predict_unpacked(out, X, k, n_layers, units, W, b, activations, check_finite);
+        return predict_unpacked(out, X, k, n_layers, units, W, b, activations, check_finite,
+                                &watch);
     }
-    return predict_packed(out, X, k, n_layers, units, W, b, activations, check_finite, n_threads);
+    return predict_packed(out, X, k, n_layers, units, W, b, activations, check_finite, &watch,
+                          n_threads);
 }

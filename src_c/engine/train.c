@@ -30,6 +30,7 @@ struct fm_net {
     int64_t block_rows;      /* rows that fit */
     int64_t max_nnz;         /* 0: dense X only; else CSR X only */
     fm_step step;            /* its constant part */
+    fm_interrupt interrupt;
     void *input;             /* gathered rows of dense X */
     double *row_loss;        /* (block_rows,) */
     double *row_weights;     /* (block_rows,) */
@@ -64,7 +65,7 @@ fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
 
 /* X may be read at the rows in question: row numbers and CSR structure. */
 static fm_status check_rows(const fm_matrix *X, const fm_targets *y, const int64_t *rows,
-                            int64_t n_rows, int64_t n_outputs)
+                            int64_t n_rows, int64_t n_outputs, fm_watch *watch)
 {
     for (int64_t i = 0; i < n_rows; i++) {
         const int64_t row = rows ? rows[i] : i;
@@ -72,6 +73,8 @@ static fm_status check_rows(const fm_matrix *X, const fm_targets *y, const int64
             return FM_BAD_DATA;
         if (y && y->labels && (y->labels[row] < 0 || y->labels[row] >= n_outputs))
             return FM_BAD_DATA;
+        if (fm_ends_at_row(watch, 0, i))
+            return FM_INTERRUPTED;
     }
     return FM_OK;
 }
@@ -82,7 +85,7 @@ static int64_t index_at(const void *array, int bytes, int64_t i)
 }
 
 fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows, int64_t block_rows,
-                       int64_t max_nnz)
+                       int64_t max_nnz, fm_watch *watch)
 {
     int64_t block_nnz = 0;
     if (X->index_bytes != 4 && X->index_bytes != 8)
@@ -101,6 +104,8 @@ fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows, 
         block_nnz = end - begin + (i % block_rows ? block_nnz : 0);
         if (block_nnz > max_nnz)
             return FM_BAD_CSR;
+        if (fm_ends(watch, 0, 2.0 * (double)(end - begin + 8)))
+            return FM_INTERRUPTED;
     }
     return FM_OK;
 }
@@ -230,6 +235,7 @@ static fm_status fill(fm_net *net, const fm_config *c)
         net->n_slots = fm_optimizer_row(c->optimizer.row)->n_slots;
     net->max_nnz = c->max_nnz;
     net->block_rows = c->max_rows < FM_MAX_BLOCK ? c->max_rows : FM_MAX_BLOCK;
+    net->interrupt = c->interrupt;
     net->step = (fm_step){.optimizer = c->optimizer, .alpha = c->alpha};
     for (int i = 0; i < c->n_layers; i++) {
         fm_layer *l = &net->layers[i];
@@ -343,6 +349,7 @@ typedef struct {
     double learning_rate;
     int update;              /* or only sum the gradient */
     int64_t step;            /* updates made before */
+    fm_watch *watch;
     double loss_sum;         /* of (mean loss + L2 term) * rows, by member 0 */
     fm_status status;        /* by member 0 */
 } fm_run;
@@ -351,12 +358,12 @@ typedef struct {
  * cannot carry, or whose sum double cannot, are brought near 1 by a power of two, the
  * same for a whole mini-batch; ordinary ones are left alone. The exponent is bounded so
  * that the power itself is a normal number. */
-static double weight_scale(const fm_batch *batch)
+static double weight_scale(const fm_batch *batch, fm_watch *watch, int rank)
 {
     enum { ORDINARY = 32, LARGEST = 1022 };
     double largest = 0;
     int exponent;
-    for (int64_t i = 0; i < batch->n_rows; i++) {
+    for (int64_t i = 0; i < batch->n_rows && !fm_ends_at_row(watch, rank, i); i++) {
         const double weight = fabs(batch->weights[fm_batch_row(batch, i)]);
         largest = weight > largest ? weight : largest;
     }
@@ -370,10 +377,10 @@ static double weight_scale(const fm_batch *batch)
 }
 
 /* Sum over the batch in four chains; every member gets the same bits. */
-static double sum_of_weights(const fm_batch *batch, double scale)
+static double sum_of_weights(const fm_batch *batch, double scale, fm_watch *watch, int rank)
 {
     double sum[4] = {0};
-    for (int64_t i = 0; i < batch->n_rows; i++)
+    for (int64_t i = 0; i < batch->n_rows && !fm_ends_at_row(watch, rank, i); i++)
         sum[i % 4] += batch->weights[fm_batch_row(batch, i)] * scale;
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
@@ -383,14 +390,15 @@ typedef struct {
     double scale, sum, alpha;
 } fm_weighing;
 
-/* Subnormal weights count in full. */
-static fm_weighing weigh(const fm_net *net, const fm_batch *batch)
+/* Subnormal weights count in full. Meaningless once the call has ended. */
+static fm_weighing weigh(const fm_net *net, const fm_batch *batch, fm_watch *watch, int rank)
 {
     if (!batch->weights)
         return (fm_weighing){1, (double)batch->n_rows, net->step.alpha};
     const fm_fpu_state fpu = fm_fpu_gradual();
-    const double scale = weight_scale(batch);
-    const fm_weighing w = {scale, sum_of_weights(batch, scale), net->step.alpha * scale};
+    const double scale = weight_scale(batch, watch, rank);
+    const double sum = sum_of_weights(batch, scale, watch, rank);
+    const fm_weighing w = {scale, sum, net->step.alpha * scale};
     fm_fpu_restore(fpu);
     return w;
 }
@@ -426,13 +434,20 @@ static double l2_term(const fm_net *net, double alpha)
     return 0.5 * alpha * sum;
 }
 
-/* Forward, loss and backward of rows r0..r1. */
-static void pass_rows(fm_net *net, const fm_batch *batch, void *scratch, int64_t r0, int64_t r1)
+/* Whether the call ends after n rows of a layer. */
+static int ends_after(fm_watch *watch, int rank, const fm_layer *l, int64_t n)
+{
+    return fm_ends(watch, rank, (double)n * (double)l->fan_in * (double)l->fan_out);
+}
+
+/* Forward, loss and backward of rows r0..r1, or some of it if the call ends. */
+static void pass_rows(fm_net *net, const fm_batch *batch, void *scratch, fm_watch *watch, int rank,
+                      int64_t r0, int64_t r1)
 {
     const fm_kernels *k = net->kernels;
     fm_layer *layers = net->layers;
     const int last = net->n_layers - 1;
-    if (r0 == r1)
+    if (r0 == r1 || fm_ended(watch))
         return;
     if (net->max_nnz) {
         k->forward_csr(&layers[0], batch, r0, r1);
@@ -440,11 +455,17 @@ static void pass_rows(fm_net *net, const fm_batch *batch, void *scratch, int64_t
         k->gather(net->input, batch, net->block_rows, r0, r1);
         k->forward(&layers[0], scratch, r0, r1);
     }
-    for (int l = 1; l <= last; l++)
+    for (int l = 1; l <= last; l++) {
+        if (ends_after(watch, rank, &layers[l - 1], r1 - r0))
+            return;
         k->forward(&layers[l], scratch, r0, r1);
+    }
     k->loss(&layers[last], net->row_loss, &net->loss, batch, r0, r1);
-    for (int l = last; l > 0; l--)
+    for (int l = last; l > 0; l--) {
+        if (ends_after(watch, rank, &layers[l], r1 - r0))
+            return;
         k->backward(&layers[l], &layers[l - 1], scratch, r0, r1);
+    }
 }
 
 /* Where the rows of a member begin. */
@@ -489,17 +510,14 @@ static void pass_units(fm_net *net, const fm_batch *batch, void *scratch,
 }
 
 /* One mini-batch; returns whether the run goes on. Every member takes the same
- * decisions from the same numbers. */
+ * decisions from the same numbers. The leader asks whether to end from the beginning of
+ * a block to its first barrier, and not while weights change: a mini-batch is applied as
+ * a whole or not at all. */
 static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int rank, int size)
 {
     fm_net *net = run->net;
     void *scratch = net->scratch + (size_t)rank * net->scratch_bytes;
-    const fm_weighing w = weigh(net, batch);
-    if (w.sum == 0) {
-        if (rank == 0)
-            run->status = FM_ZERO_WEIGHT;
-        return 0;
-    }
+    const fm_weighing w = weigh(net, batch, run->watch, rank);
     fm_step step = net->step;
     step.alpha = w.alpha;
     step.inv_sum = 1 / w.sum;
@@ -525,8 +543,13 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
         const int64_t r1 = first_row(net, block.n_rows, rank + 1, size);
         scale_weights(net, &block, w.scale, r0, r1);
         block.row_weights = block.weights ? net->row_weights : NULL;
-        pass_rows(net, &block, scratch, r0, r1);
+        pass_rows(net, &block, scratch, run->watch, rank, r0, r1);
         fm_barrier(team);
+        if (fm_ended(run->watch) || w.sum == 0) {
+            if (rank == 0)
+                run->status = fm_ended(run->watch) ? FM_INTERRUPTED : FM_ZERO_WEIGHT;
+            return 0;
+        }
         if (rank == 0)
             loss += sum_of_losses(net, &block);
         const int last = first + block.n_rows == batch->n_rows;
@@ -567,12 +590,12 @@ static void run_batches(void *arg, fm_team *team, int rank, int size)
 }
 
 static fm_status check_csr_batch(const fm_net *net, const fm_batch *data, int64_t first,
-                                 int64_t batch_size)
+                                 int64_t batch_size, fm_watch *watch)
 {
     const int64_t left = data->n_rows - first, n = left < batch_size ? left : batch_size;
     if (!data->rows) /* one batch of all rows */
-        return fm_check_csr(data->X, NULL, n, net->block_rows, net->max_nnz);
-    return fm_check_csr(data->X, data->rows + first, n, net->block_rows, net->max_nnz);
+        return fm_check_csr(data->X, NULL, n, net->block_rows, net->max_nnz, watch);
+    return fm_check_csr(data->X, data->rows + first, n, net->block_rows, net->max_nnz, watch);
 }
 
 static fm_status run_on_team(fm_run *run, int n_threads)
@@ -586,9 +609,9 @@ static fm_status run_on_team(fm_run *run, int n_threads)
                                  net->layers[net->n_layers - 1].fan_out == 1)))
         return FM_BAD_ARGUMENT;
     fm_status status = check_rows(X, run->data.y, run->data.rows, run->data.n_rows,
-                                  net->layers[net->n_layers - 1].fan_out);
+                                  net->layers[net->n_layers - 1].fan_out, run->watch);
     for (int64_t i = 0; X->indices && status == FM_OK && i < run->data.n_rows; i += run->batch_size)
-        status = check_csr_batch(net, &run->data, i, run->batch_size);
+        status = check_csr_batch(net, &run->data, i, run->batch_size, run->watch);
     if (status != FM_OK)
         return status;
     int64_t rows = run->batch_size < net->block_rows ? run->batch_size : net->block_rows;
@@ -606,8 +629,10 @@ fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_ma
     *loss_sum = 0;
     if (net->n_slots == 0 || n_order < 0 || batch_size < 1 || *step < 0)
         return FM_BAD_ARGUMENT;
+    fm_watch watch = {.interrupt = net->interrupt};
     fm_run run = {
         .net = net,
+        .watch = &watch,
         .data = {.X = X, .y = y, .weights = sample_weight, .rows = order, .n_rows = n_order},
         .batch_size = batch_size,
         .learning_rate = learning_rate,
@@ -630,14 +655,18 @@ fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *con
     *loss = 0;
     if (!net->layers[0].part[FM_GRADIENT] || X->n_rows < 1)
         return FM_BAD_ARGUMENT;
+    fm_watch watch = {.interrupt = net->interrupt};
     fm_run run = {.net = net,
+                  .watch = &watch,
                   .data = {.X = X, .y = y, .weights = sample_weight, .n_rows = X->n_rows},
                   .batch_size = X->n_rows};
     fm_status status = run_on_team(&run, n_threads);
     if (status != FM_OK)
         return status;
     *loss = run.loss_sum / (double)X->n_rows;
-    const fm_weighing w = weigh(net, &run.data);
+    const fm_weighing w = weigh(net, &run.data, &watch, 0);
+    if (fm_ended(&watch))
+        return FM_INTERRUPTED;
     for (int l = 0; l < net->n_layers; l++) {
         net->kernels->scale_gradient(&net->layers[l], w.alpha, 1 / w.sum);
         net->kernels->store(&net->layers[l], FM_GRADIENT, dW[l], db[l]);

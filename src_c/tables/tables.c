@@ -146,6 +146,7 @@ const char *fm_status_text(fm_status status)
     case FM_NO_ISA: return "this machine lacks the instruction set";
     case FM_ZERO_WEIGHT: return "Weights sum to zero, can't be normalized";
     case FM_NOT_FINITE: return "X holds NaN or infinity";
+    case FM_INTERRUPTED: return "interrupted by the caller";
     }
     return "unknown error";
 }

@@ -188,7 +188,7 @@ static results run(const problem *p, const char *isa, int n_threads)
     for (int i = 0; i < 3; i++) {
         matrix.n_rows = counts[i];
         CHECK(fm_predict(at, &matrix, FM_BFLOAT16, p->n_layers, p->units, in(W), in(b), activations,
-                         isa, 1, n_threads) == FM_OK);
+                         isa, 1, NULL, n_threads) == FM_OK);
         at += counts[i] * N;
     }
     out.n = at - out.numbers;

@@ -333,7 +333,7 @@ static void apply(const fm_choice *f, double *z, int64_t n_rows, int64_t n)
     const void *const W[] = {one, one}, *const biases[] = {b, b};
     const int n_layers = fm_activation_row(f->row)->where & FM_FOR_OUTPUT ? 1 : 2;
     CHECK(fm_predict(out, &X, FM_FLOAT64, n_layers, units, W, biases, activations, "generic", 0,
-                     1) == FM_OK);
+                     NULL, 1) == FM_OK);
     memcpy(z, out, (size_t)(n_rows * n) * sizeof(double));
     free(one);
     free(out);
@@ -426,7 +426,7 @@ static fm_status predict(void *out, const shape *s, const params *p, const fm_ma
                          int check_finite, int n_threads)
 {
     return fm_predict(out, X, s->dtype, s->n_layers, s->units, in(p->W), in(p->b), s->activations,
-                      s->isa, check_finite, n_threads);
+                      s->isa, check_finite, NULL, n_threads);
 }
 
 static void predict_test(const shape *s)
@@ -827,6 +827,181 @@ static void stack_test(const shape *s)
 
 static void small_stacks(void) { for_isas(stack_test, large_units, 0); }
 
+/* ----------------------------------------------------------------- interrupts */
+
+typedef struct {
+    int asked, end_at; /* 0: never */
+} patience;
+
+static int loses_patience(void *arg)
+{
+    patience *p = arg;
+    return ++p->asked == p->end_at;
+}
+
+/* A net, asked for the patience of its caller. */
+static fm_net *new_net(const shape *s, fm_choice update, const data *d, const fm_matrix *X,
+                       const params *p, patience *asked)
+{
+    fm_config config = config_of(s, update, d->n_rows, X->indices ? d->nnz : 0);
+    config.interrupt = (fm_interrupt){loses_patience, asked};
+    fm_net *net;
+    CHECK(fm_net_create(&net, &config) == FM_OK);
+    CHECK(fm_net_load(net, -1, in(p->W), in(p->b)) == FM_OK);
+    return net;
+}
+
+/* Weights and optimizer state. */
+static int same_nets(const shape *s, const fm_net *net, const fm_net *other)
+{
+    params p = new_params(s, 1), q = new_params(s, 1);
+    int same = 1;
+    for (int slot = -1; slot < 2; slot++) {
+        CHECK(fm_net_store(net, slot, p.W, p.b) == FM_OK);
+        CHECK(fm_net_store(other, slot, q.W, q.b) == FM_OK);
+        same &= same_params(s, &p, &q);
+    }
+    free_params(&p);
+    free_params(&q);
+    return same;
+}
+
+/* What an ended call leaves is what the mini-batches before leave, and goes on as if it
+ * had not been ended; not ended, it keeps its bits. */
+static void interrupted_training_test(const shape *s, const data *d, int form, int64_t batch_size,
+                                      int n_threads)
+{
+    const fm_matrix *X = &d->form[form].X;
+    const fm_targets y = targets_of(s, d);
+    const int64_t n_batches = (d->n_rows + batch_size - 1) / batch_size;
+    params p = new_params(s, 1);
+    patience never = {0, 0}, once = {0, 0};
+    fm_net *whole = new_net(s, optimizer("adam"), d, X, &p, &never);
+    fm_net *cut = new_net(s, optimizer("adam"), d, X, &p, &once);
+    double loss;
+    int64_t step = 0, steps = 0;
+#define TRAIN(net, step, first, n)                                                             \
+    fm_net_train(net, &loss, step, X, &y, d->weights, d->order + (first), n, batch_size, RATE, \
+                 n_threads)
+    CHECK(TRAIN(whole, &step, 0, d->n_rows) == FM_OK && step == n_batches);
+    /* The forward pass alone is so much of the leader's. */
+    CHECK(never.asked >= (int)(20200.0 * (double)(d->n_rows / n_threads) / 1e8));
+    CHECK(never.asked > 0);
+    for (int64_t first; (first = steps * batch_size) < d->n_rows;) {
+        const int64_t before = steps;
+        once = (patience){0, 2 * before < n_batches ? 1 : 0};
+        const fm_status status = TRAIN(cut, &steps, first, d->n_rows - first);
+        CHECK(status == (steps < n_batches ? FM_INTERRUPTED : FM_OK));
+        if (status == FM_INTERRUPTED && n_batches == 1)
+            break;
+        CHECK(steps > before);
+    }
+    if (n_batches == 1) {
+        fm_net *untouched = new_net(s, optimizer("adam"), d, X, &p, &never);
+        CHECK(steps == 0 && loss == 0 && same_nets(s, cut, untouched));
+        fm_net_free(untouched);
+        once.end_at = 0;
+        CHECK(TRAIN(cut, &steps, 0, d->n_rows) == FM_OK);
+    }
+    CHECK(same_nets(s, whole, cut));
+#undef TRAIN
+    fm_net_free(whole);
+    fm_net_free(cut);
+    free_params(&p);
+}
+
+static void interrupted_gradient_test(const shape *s, const data *d, int form, int n_threads)
+{
+    const fm_matrix *X = &d->form[form].X;
+    const fm_targets y = targets_of(s, d);
+    params p = new_params(s, 1), gradient[2] = {new_params(s, 1), new_params(s, 1)};
+    patience asked = {0, 0};
+    fm_net *net = new_net(s, no_optimizer, d, X, &p, &asked);
+    double loss[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK(fm_net_loss_grad(net, &loss[i], gradient[i].W, gradient[i].b, X, &y, d->weights,
+                               n_threads) == FM_OK);
+        const int n = asked.asked;
+        CHECK(n > 0);
+        for (int k = 1; k <= n && i == 0; k++) {
+            asked = (patience){0, k};
+            CHECK(fm_net_loss_grad(net, &loss[1], gradient[1].W, gradient[1].b, X, &y, d->weights,
+                                   n_threads) == FM_INTERRUPTED);
+        }
+        asked = (patience){0, 0};
+    }
+    CHECK(loss[0] == loss[1] && same_params(s, &gradient[0], &gradient[1]));
+    fm_net_free(net);
+    for (int i = 0; i < 2; i++)
+        free_params(&gradient[i]);
+    free_params(&p);
+}
+
+static void interrupted_prediction_test(const shape *s, const data *d, int form)
+{
+    params p = new_params(s, 1);
+    const size_t bytes = (size_t)(d->n_rows * s->units[s->n_layers]) * item(s->dtype);
+    void *out = allocate(bytes), *expected = allocate(bytes);
+    CHECK(predict(expected, s, &p, &d->form[form].X, 1, 1) == FM_OK);
+    for (int n_threads = 1; n_threads <= 3; n_threads += 2)
+        for (int k = 0; k < 3; k++) {
+            patience asked = {0, k};
+            const fm_interrupt interrupt = {loses_patience, &asked};
+            const fm_status status =
+                fm_predict(out, &d->form[form].X, s->dtype, s->n_layers, s->units, in(p.W), in(p.b),
+                           s->activations, s->isa, 1, &interrupt, n_threads);
+            /* Of several threads the others may do all of it. */
+            CHECK(status == (k && asked.asked == k ? FM_INTERRUPTED : FM_OK));
+            CHECK(n_threads > 1 || asked.asked >= (k ? k : 2));
+            CHECK(status != FM_OK || !memcmp(out, expected, bytes));
+        }
+    free(out);
+    free(expected);
+    free_params(&p);
+}
+
+static void interrupts(void)
+{
+    for (int dtype = FM_FLOAT32; dtype <= FM_BFLOAT16; dtype++) {
+        const shape s = shape_of(large_units, NULL, (fm_dtype)dtype, 1);
+        data d = new_data(&s, 12000);
+        for (int form = ROWS_32; form <= CSR_32; form += CSR_32 - ROWS_32) {
+            for (int n_threads = 1; n_threads <= 2; n_threads++) {
+                interrupted_training_test(&s, &d, form, 200, n_threads);
+                interrupted_training_test(&s, &d, form, d.n_rows, n_threads);
+                interrupted_gradient_test(&s, &d, form, n_threads);
+            }
+            interrupted_prediction_test(&s, &d, form);
+        }
+        free_data(&d);
+    }
+}
+
+/* A few rows through weights of 25 million numbers, all 0. */
+static void interrupted_short_prediction(void)
+{
+    enum { N = 5000, ROWS = 10 };
+    const int64_t units[2] = {N, N};
+    const fm_choice identity = choose(fm_activation_row, "identity");
+    float *X = calloc(N, sizeof(float)), *W = calloc((size_t)N * N, sizeof(float));
+    float *b = calloc(N, sizeof(float)), *out = allocate(ROWS * N * sizeof(float));
+    CHECK(X && W && b);
+    X[7] = 1;
+    const void *weights[1] = {W}, *biases[1] = {b};
+    const fm_matrix matrix = {.n_rows = ROWS, .n_cols = N, .data = X, .col_stride = sizeof(float)};
+    for (int k = 0; k < 3; k++) {
+        patience asked = {0, k};
+        const fm_interrupt interrupt = {loses_patience, &asked};
+        CHECK(fm_predict(out, &matrix, FM_FLOAT32, 1, units, weights, biases, &identity, NULL, 1,
+                         &interrupt, 1) == (k ? FM_INTERRUPTED : FM_OK));
+        CHECK(asked.asked == (k ? k : 3));
+    }
+    free(X);
+    free(W);
+    free(b);
+    free(out);
+}
+
 static void number_of_threads(void)
 {
     const int before = fm_get_num_threads();
@@ -1147,5 +1322,7 @@ int main(int argc, char **argv)
     RUN(not_finite);
     RUN(several_callers);
     RUN(small_stacks);
+    RUN(interrupts);
+    RUN(interrupted_short_prediction);
     return 0;
 }

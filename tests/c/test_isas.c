@@ -154,7 +154,7 @@ static uint64_t checksum(const network *net, const char *isa)
     for (int all = 0; all <= 1; all++) {
         matrix.n_rows = all ? n : 1;
         CHECK(fm_predict(out, &matrix, dtype, net->n_layers, net->units, in(W), in(b), activations,
-                         isa, 0, 0) == FM_OK);
+                         isa, 0, NULL, 0) == FM_OK);
         add_to_checksum(&sum, out, dtype, matrix.n_rows * q);
     }
 

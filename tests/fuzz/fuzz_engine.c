@@ -555,7 +555,7 @@ static void run(const problem *p, fm_net *net, result *r, int n_threads, int in_
     memset(r->outputs, 0, (size_t)n * item(p->config.dtype));
     r->predicted = fm_predict(r->outputs, &p->X, p->config.dtype, p->config.n_layers, p->units,
                               (const void *const *)p->start.W, (const void *const *)p->start.b,
-                              p->activations, p->config.isa, p->check_finite, n_threads);
+                              p->activations, p->config.isa, p->check_finite, NULL, n_threads);
 }
 
 /* Bits of numbers that are not finite are not promised: see DESIGN.md. */
@@ -627,7 +627,7 @@ static void run_out_of_memory(const problem *p)
     fail_in = pick(4);
     status = fm_predict(outputs, &p->X, p->config.dtype, p->config.n_layers, p->units,
                         (const void *const *)p->start.W, (const void *const *)p->start.b,
-                        p->activations, p->config.isa, p->check_finite, 1);
+                        p->activations, p->config.isa, p->check_finite, NULL, 1);
     fail_in = -1;
     CHECK(!has_failed || status == FM_NO_MEMORY);
 }
