@@ -281,7 +281,12 @@ def test_version_is_said_once():
     assert 'version = { attr = "fastmlp.__version__" }' in project
     assert not re.search(r'^version = "', project, re.M)
     version = re.escape(fastmlp.__version__)
-    places = [*PACKAGE.rglob("*.py*"), *ENGINE.rglob("*.[ch]"), ROOT / "setup.py"]
+    places = [
+        *PACKAGE.rglob("*.py"),
+        *PACKAGE.rglob("*.p[xy][dxi]"),
+        *ENGINE.rglob("*.[ch]"),
+        ROOT / "setup.py",
+    ]
     assert [p.name for p in places if re.search(version, p.read_text())] == ["__init__.py"]
 
 
