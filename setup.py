@@ -7,7 +7,7 @@ Python versions, thus never recompile or mix each other's objects. No flag depen
 src_c/isa/*.c choose their instruction sets by pragma.
 
 Environment:
-    FASTMLP_DEV=1                        warnings in the engine are errors; symbols are kept
+    FASTMLP_DEV=1                        assertions; warnings are errors; symbols are kept
     FASTMLP_SANITIZE=address,undefined   what to give to -fsanitize=
     FASTMLP_ABI3=1                       one binding for CPython 3.11 and later; see DESIGN.md, abi3
     CC, CFLAGS, LDFLAGS                  as everywhere
@@ -48,10 +48,12 @@ ENGINE_FLAGS = ["-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno"]
 SHARED_FLAGS = ["-pthread", "-fvisibility=hidden"]
 LINK_FLAGS = ["-pthread"]
 if DEV:
-    ENGINE_FLAGS += ["-Wall", "-Wextra", "-Werror", "-Wvla"]
+    ENGINE_FLAGS += ["-Wall", "-Wextra", "-Werror", "-Wvla", "-DFM_ASSERTIONS"]
     if not SANITIZE:  # whose frames are larger; see FM_STACK_BYTES
         ENGINE_FLAGS += ["-Wframe-larger-than=10240"]
 if SANITIZE:
+    # NaN in all padding: what is computed from it by mistake shows.
+    ENGINE_FLAGS += ["-DFM_PADDING=NAN"]
     # -O1: instrumented kernels take minutes to compile at -O3 and find nothing more.
     SHARED_FLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]
     LINK_FLAGS += [f"-fsanitize={SANITIZE}"]

@@ -1,23 +1,31 @@
-/* net.h - what train.c and predict.c share. */
+/* net.h - a network that trains, for the files of engine/. */
 #ifndef FM_NET_H
 #define FM_NET_H
 
-#include "host/interrupt.h"
-#include "kernels/kernels.h"
+#include "engine/plan.h"
 
-fm_status fm_check_shape(fm_dtype dtype, int n_layers, const int64_t *units,
-                         const fm_choice *activations);
+struct fm_net {
+    fm_plan plan;
+    fm_choice loss;
+    int64_t max_nnz;         /* 0: dense X only; else CSR X only */
+    fm_step step;            /* its constant part */
+    fm_interrupt interrupt;
+    double *row_loss;        /* (rows of a block,) */
+    double *row_weights;     /* (rows of a block,) */
+    fm_buckets buckets;
+    void *memory;
+    size_t scratch_bytes;    /* of each member of a team */
+    int n_scratch;           /* members that scratch is there for */
+    char *scratch;           /* (n_scratch, scratch_bytes) */
+};
 
-/* Rows rows[i] (or i) of a CSR matrix lie within its arrays and columns, and no
- * block_rows consecutive ones have more than max_nnz non-zeros. */
-fm_status fm_check_csr(const fm_matrix *X, const int64_t *rows, int64_t n_rows, int64_t block_rows,
-                       int64_t max_nnz, fm_watch *watch);
+/* On a given kernel set; fm_net_create without the checks. */
+fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config *config);
 
-/* Bytes of scratch for each member of a team: of the layer that wants most. */
-size_t fm_scratch_per_member(const fm_kernels *kernels, const fm_layer *layers, int n_layers);
-
-/* Members of a team for a piece of work of so many multiply-adds and rows: never more
- * than the pool or the rows have use for. */
-int fm_team_size(int n_threads, double work, int64_t rows);
+/* fm_predict on a given kernel set, without the checks of its arguments. */
+fm_status fm_predict_on(const fm_kernels *kernels, void *out, const fm_matrix *X, int n_layers,
+                        const int64_t *units, const void *const *W, const void *const *b,
+                        const fm_choice *activations, int check_finite, fm_watch *watch,
+                        int n_threads);
 
 #endif

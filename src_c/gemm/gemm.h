@@ -1,8 +1,10 @@
 /* gemm.h - the matrix products of a step, on panels.
  *
  * A panel matrix of r rows and c columns lies as ceil(c / NR) panels, each
- * (r, NR) row-major: [c / NR][r][NR], NR = FM_PANEL. Columns past c are padding:
- * no sum over k ever reads them, so what they hold does not matter. Activations,
+ * (r, NR) row-major: [c / NR][r][NR], NR = FM_PANEL. Columns past c are padding.
+ * Its contract: what writes a row of a panel writes the padding too (FM_PADDING, or
+ * what a loop over whole vectors makes of it), and nothing that counts is computed from
+ * it: it may be NaN, and is never multiplied by 0 but left out. Activations,
  * deltas and weights all lie so; every product below then reads and writes with
  * unit stride, and nothing is packed per step.
  *
@@ -62,7 +64,7 @@ static __attribute__((noinline)) void fm_thin_rows(int64_t k, int half, T *C, co
         FM_THIN_CASE(3)
         FM_THIN_CASE(4)
 #undef FM_THIN_CASE
-    default: break;
+    default: FM_ASSERT(!"few terms");
     }
 }
 
@@ -87,6 +89,7 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
                          const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, const T *bias,
                          T floor, const T *mask, fm_row_terms *lists)
 {
+    FM_ASSERT(k > 0 && n > 0 && r0 < r1);
     const int listed = reads == FM_ALONG_PANEL && fm_may_list(k, n) &&
                        fm_sample_rows(lists->terms[0], A + r0 * FM_PANEL, a_panel, r1 - r0, k);
     for (int64_t k0 = 0; k0 < k; k0 += FM_KC) {
@@ -193,6 +196,7 @@ FM_INLINE void fm_tile_side_by_side(const int mr, const int q, T *C, ptrdiff_t c
 static void fm_gemm_narrow(T *C, const T *D, int64_t ld, int64_t n, const T *A, ptrdiff_t a_panel,
                            int64_t f0, int64_t width, int64_t m, int resume)
 {
+    FM_ASSERT(n > 0 && n <= FM_NARROW && f0 % FM_PANEL == 0 && m > 0);
     const ptrdiff_t c_panel = n * FM_PANEL;
     const int64_t panels = (width + FM_PANEL - 1) / FM_PANEL;
     const T *a0 = A + f0 / FM_PANEL * a_panel;
@@ -296,9 +300,10 @@ FM_INLINE void fm_tile_dot(const int mr, const int nn, V (*sums)[FM_LANES], cons
         const T *a = A + kg / FM_PANEL * a_panel + kg % FM_PANEL;
         const T *w = W + kg / FM_PANEL * w_panel + kg % FM_PANEL;
         FM_EACH(i, mr) {
-            const V av = fm_keep_below(v_load(a + i * FM_PANEL), kg, k); /* not the padding */
+            const V av = fm_keep_below(v_load(a + i * FM_PANEL), kg, k);
             FM_EACH(j, nn)
-                acc[i][j][g] = v_fma(av, v_load(w + j * FM_PANEL), acc[i][j][g]);
+                acc[i][j][g] =
+                    v_fma(av, fm_keep_below(v_load(w + j * FM_PANEL), kg, k), acc[i][j][g]);
         }
     }
     FM_EACH(i, mr)

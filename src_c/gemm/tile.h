@@ -7,6 +7,10 @@
 #ifndef FM_TILE_H
 #define FM_TILE_H
 
+#include <math.h>
+
+#include "kernels/assert.h"
+
 /* n rows cut into the fewest tiles of nearly equal height: height of the tile
  * that starts at row i of n. Equal tiles have no slow short one at the end. */
 FM_INLINE int fm_tile_height(int64_t i, int64_t n)
@@ -30,6 +34,10 @@ enum { FM_ALONG_PANEL, FM_ACROSS, FM_STRIDED };
 
 /* Vectors of a panel that hold columns: all, or half of them in a last panel
  * that is at most half full. The default of 100 hidden units leaves 4 columns. */
+#ifndef FM_PADDING
+#define FM_PADDING 0 /* of the other half; tests put NaN here */
+#endif
+
 FM_INLINE int fm_half_panel(int64_t columns_left) { return columns_left <= FM_PANEL / 2; }
 
 /* Four steps at once are 1 % faster with tiles of 12 accumulators (AVX2). For those
@@ -83,8 +91,8 @@ FM_INLINE void fm_finish_tile(const int mr, const int nv, T *C, V acc[][FM_NV],
             }
     }
     FM_EACH(i, mr)
-        FM_EACH(v, nv)
-            v_store(C + i * FM_PANEL + v * FM_LANES, acc[i][v]);
+        FM_EACH(v, FM_NV)
+            v_store(C + i * FM_PANEL + v * FM_LANES, v < nv ? acc[i][v] : v_set1(FM_PADDING));
 }
 
 FM_INLINE void fm_begin_tile(const int mr, const int nv, V acc[FM_MR][FM_NV], const T *C,
@@ -179,7 +187,7 @@ static __attribute__((noinline)) void fm_tile_terms(int mr, int half, T *C, cons
     case FM_MR + h: fm_tile_terms_of(h, FM_NV / 2, C, A, B, terms, n, resume, end); break;
         FM_TILE_HEIGHTS(FM_TERMS_CASE)
 #undef FM_TERMS_CASE
-    default: break;
+    default: FM_ASSERT(!"a tile height");
     }
 }
 
@@ -205,7 +213,7 @@ static __attribute__((noinline)) void fm_tile_rows(int mr, int half, T *C, const
     case FM_MR + h: fm_tile_rows_of(h, FM_NV / 2, C, A, B, rows, n, resume); break;
         FM_TILE_HEIGHTS(FM_ROWS_CASE)
 #undef FM_ROWS_CASE
-    default: break;
+    default: FM_ASSERT(!"a tile height");
     }
 }
 

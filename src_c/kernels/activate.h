@@ -2,6 +2,7 @@
 #ifndef FM_ACTIVATE_H
 #define FM_ACTIVATE_H
 
+#include "kernels/assert.h"
 #include "tables/activations.h"
 
 typedef V fm_act_function(V z, const fm_constants *p);
@@ -22,6 +23,7 @@ FM_INLINE void fm_activate_by(fm_act_function *f, const fm_choice *choice, T *a,
 FM_INLINE void fm_activate_backward_by(fm_dact_function *f, const fm_choice *choice, T *d,
                                        const T *x, int64_t n)
 {
+    FM_ASSERT(n % FM_LANES == 0);
     const fm_constants p = fm_constants_of(choice);
     for (int64_t i = 0; i < n; i += FM_LANES)
         v_store(d + i, f(v_load(d + i), v_load(x + i), &p));

@@ -1,15 +1,15 @@
-/* csr.h - what reads the non-zeros of CSR rows: the first layer, and its gradient. */
+/* csr.h - the non-zeros of CSR rows, of any type of index and value. */
 #ifndef FM_CSR_H
 #define FM_CSR_H
 
-#include "kernels/dense.h"
+#include "kernels/layout.h"
 
 FM_INLINE int64_t fm_index(const void *array, int bytes, int64_t i)
 {
     return bytes == 4 ? ((const int32_t *)array)[i] : ((const int64_t *)array)[i];
 }
 
-FM_INLINE T fm_value(const fm_matrix *X, int64_t i)
+FM_INLINE T fm_nonzero(const fm_matrix *X, int64_t i)
 {
     const T x =
         X->dtype == FM_FLOAT32 ? (T)((const float *)X->data)[i] : (T)((const double *)X->data)[i];
@@ -28,7 +28,7 @@ static int fm_read_chunk(fm_csr_chunk *chunk, const fm_matrix *X, int64_t i, int
     int n = end - i < FM_CSR_CHUNK ? (int)(end - i) : FM_CSR_CHUNK;
     for (int e = 0; e < n; e++) {
         chunk->feature[e] = fm_index(X->indices, X->index_bytes, i + e);
-        chunk->value[e] = fm_value(X, i + e);
+        chunk->value[e] = fm_nonzero(X, i + e);
     }
     return n;
 }
@@ -63,61 +63,6 @@ FM_INLINE void fm_add_chunk(T *z, const fm_csr_chunk *chunk, int n, const T *W, 
     }
 }
 
-static void fm_forward_csr(const fm_layer *l, const fm_batch *batch, int64_t r0, int64_t r1)
-{
-    const fm_matrix *X = batch->X;
-    const int64_t K = l->fan_in, N = l->fan_out, ld = fm_ld(l->max_rows);
-    const int narrow = fm_is_narrow(l), raw = l->raw_W != NULL;
-    const T *W = raw ? l->raw_W : fm_operands(l);
-    const T *bias = raw ? l->raw_b : fm_bias(l, FM_PARAMS);
-    const V floor = v_set1(fm_floor(l));
-    fm_csr_chunk chunk;
-    for (int64_t r = r0; r < r1; r++) {
-        const int64_t row = fm_batch_row(batch, r);
-        const int64_t begin = fm_index(X->indptr, X->index_bytes, row);
-        const int64_t end = fm_index(X->indptr, X->index_bytes, row + 1);
-        if (narrow) { /* few outputs: one scalar chain each */
-            T *Z = (T *)l->part[FM_OUTPUT] + r;
-            T z[FM_NARROW] = {0};
-            for (int64_t i = begin; i < end; i += FM_CSR_CHUNK) {
-                int n = fm_read_chunk(&chunk, X, i, end);
-                for (int e = 0; e < n; e++) {
-                    const int64_t f = chunk.feature[e];
-                    const T *w = raw ? W + f * N : W + f / FM_PANEL * N * FM_PANEL + f % FM_PANEL;
-                    for (int64_t k = 0; k < N; k++)
-                        z[k] = v_fma(v_set1(chunk.value[e]),
-                                     v_operand(v_set1(w[raw ? k : k * FM_PANEL])), v_set1(z[k]))[0];
-                }
-            }
-            for (int64_t k = 0; k < N; k++)
-                Z[k * ld] = z[k] + bias[k];
-            continue;
-        }
-        T *Z = (T *)l->part[l->is_output ? FM_DELTA : FM_ACTS] + r * FM_PANEL;
-        for (int64_t j = 0; j < fm_panels(N); j++)
-            for (int v = 0; v < FM_PANEL; v += FM_LANES)
-                v_store(Z + j * ld * FM_PANEL + v, v_zero());
-        for (int64_t i = begin; i < end; i += FM_CSR_CHUNK) {
-            int n = fm_read_chunk(&chunk, X, i, end);
-            for (int64_t j = 0; j < fm_panels(N); j++) {
-                int64_t width = raw && N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
-                fm_add_chunk(Z + j * ld * FM_PANEL, &chunk, n,
-                             raw ? W + j * FM_PANEL : W + j * K * FM_PANEL, raw ? N : FM_PANEL,
-                             width);
-            }
-        }
-        for (int64_t j = 0; j < fm_panels(N); j++)
-            for (int v = 0; v < FM_PANEL; v += FM_LANES) {
-                T *z = Z + j * ld * FM_PANEL + v;
-                int64_t left = N - j * FM_PANEL - v;
-                int c = left >= FM_LANES ? FM_LANES : left > 0 ? (int)left : 0;
-                v_store(z, v_max(floor, v_load(z) + v_load_part(bias + j * FM_PANEL + v, c)));
-            }
-    }
-    if (!l->is_output)
-        fm_activate_rows(l, r0, r1);
-}
-
 static void fm_fill_buckets(fm_buckets *buckets, const fm_batch *batch)
 {
     const fm_matrix *X = batch->X;
@@ -138,7 +83,7 @@ static void fm_fill_buckets(fm_buckets *buckets, const fm_batch *batch)
                     const int64_t at = start[u]++;
                     buckets->feature[at] = (int32_t)(f % FM_UNIT_FEATURES);
                     buckets->row[at] = (int32_t)r;
-                    value[at] = fm_value(X, i);
+                    value[at] = fm_nonzero(X, i);
                 }
             }
         }
@@ -149,33 +94,6 @@ static void fm_fill_buckets(fm_buckets *buckets, const fm_batch *batch)
     for (int64_t u = units; u > 0; u--) /* placing moved every start to its end */
         start[u] = start[u - 1];
     start[0] = 0;
-}
-
-/* dW of features f0..f1 from the non-zeros of a CSR batch. Wide: panel of delta,
- * G (features, NR); narrow: delta^T, G (panels of features, n, NR). */
-static void fm_gradient_csr(const fm_layer *l, const fm_buckets *buckets, int64_t f0, int64_t f1,
-                            const T *D, int64_t ld, T *G, int resume)
-{
-    const int narrow = fm_is_narrow(l);
-    const int64_t u = f0 / FM_UNIT_FEATURES, N = l->fan_out;
-    const T *value = buckets->value;
-    if (!resume)
-        memset(G, 0, (size_t)(narrow ? fm_padded(f1 - f0) * N : (f1 - f0) * FM_PANEL) * sizeof(T));
-    for (int64_t i = buckets->start[u]; i < buckets->start[u + 1]; i++) {
-        const int64_t f = buckets->feature[i];
-        const V x = v_set1(value[i]);
-        if (narrow) {
-            T *g = G + f / FM_PANEL * N * FM_PANEL + f % FM_PANEL;
-            for (int64_t n = 0; n < N; n++)
-                g[n * FM_PANEL] =
-                    v_fma(x, v_set1(D[n * ld + buckets->row[i]]), v_set1(g[n * FM_PANEL]))[0];
-        } else {
-            T *g = G + f * FM_PANEL;
-            const T *d = D + (int64_t)buckets->row[i] * FM_PANEL;
-            FM_EACH_VECTOR(v)
-                v_store(g + v, v_fma(x, v_load(d + v), v_load(g + v)));
-        }
-    }
 }
 
 #endif

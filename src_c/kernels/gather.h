@@ -1,4 +1,4 @@
-/* gather.h - rows of dense X, of any type and stride, into the input layout. */
+/* gather.h - rows of dense X, of any type and stride. */
 #ifndef FM_GATHER_H
 #define FM_GATHER_H
 
@@ -56,63 +56,6 @@ static int fm_rows_finite(const fm_batch *batch, int64_t r0, int64_t r1)
         }
     }
     return v_all_finite((seen[0] + seen[1]) + (seen[2] + seen[3])) && seen_one == 0;
-}
-
-/* Rows in random order miss every cache that X does not fit into. Asking for them
- * some rows ahead took 20-100-1 on a million rows from 40 to 35 us per step; what
- * follows the first bytes of a row, the hardware's prefetcher sees coming. */
-enum { FM_ROWS_AHEAD = 16, FM_BYTES_AHEAD = 256 };
-
-FM_INLINE void fm_prefetch_row(const fm_batch *batch, int64_t r)
-{
-    const fm_matrix *X = batch->X;
-    const char *from = (const char *)X->data + fm_batch_row(batch, r) * X->row_stride;
-    const int64_t row_bytes = (X->n_cols - 1) * X->col_stride;
-    for (int64_t at = 0; at <= row_bytes && at < FM_BYTES_AHEAD; at += 64)
-        __builtin_prefetch(from + at);
-    if (row_bytes > 0 && row_bytes < FM_BYTES_AHEAD)
-        __builtin_prefetch(from + row_bytes);
-}
-
-static void fm_gather(void *input, const fm_batch *batch, int64_t max_rows, int64_t r0, int64_t r1)
-{
-    const fm_matrix *X = batch->X;
-    const int64_t K = X->n_cols, ld = fm_ld(max_rows);
-    const int plain = fm_is_plain(X);
-    for (int64_t r = r0; r < r1; r++) {
-        if (batch->rows && r + FM_ROWS_AHEAD < r1)
-            fm_prefetch_row(batch, r + FM_ROWS_AHEAD);
-        const int64_t row = fm_batch_row(batch, r);
-        T *to = (T *)input + r * FM_PANEL;
-        int64_t k = 0;
-        if (plain) {
-            const T *from = (const T *)((const char *)X->data + row * X->row_stride);
-            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL)
-                for (int v = 0; v < FM_PANEL; v += FM_LANES)
-                    v_store(to + v, v_operand(v_load(from + k + v)));
-        } else {
-            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL) {
-                fm_read_row(to, X, row, k, FM_PANEL);
-                fm_to_operands(to, FM_PANEL);
-            }
-        }
-        if (k == K)
-            continue;
-        if (plain) {
-            const T *from = (const T *)((const char *)X->data + row * X->row_stride) + k;
-            for (int v = 0; v < FM_PANEL; v += FM_LANES) {
-                const int64_t left = K - k - v;
-                v_store(to + v, left >= FM_LANES ? v_load(from + v)
-                                : left > 0       ? v_load_part(from + v, (int)left)
-                                                 : v_zero());
-            }
-        } else {
-            fm_read_row(to, X, row, k, K - k);
-            for (int64_t i = K - k; i < FM_PANEL; i++)
-                to[i] = 0;
-        }
-        fm_to_operands(to, FM_PANEL);
-    }
 }
 
 #endif

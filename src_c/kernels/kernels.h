@@ -2,20 +2,20 @@
  *
  * A kernel set is one ISA at one fm_dtype: a struct fm_kernels of plain
  * functions on arrays of T (of float for FM_BFLOAT16). The network decides what is
- * computed, in which order, by which thread; the kernel set decides how weights, activations and deltas lie in
- * memory. It says how many bytes each part of a layer needs, and nothing above
- * this line ever looks inside one: a set may use another layout, hold several
- * copies, or another number format.
+ * computed, in which order, by which thread; the kernel set decides how weights,
+ * activations and deltas lie in memory. It says how many bytes each part of a value
+ * or a stage needs, and nothing above this line ever looks inside one: a set may use
+ * another layout, hold several copies, or another number format.
  *
  * One training step on a mini-batch of m rows:
  *   rows r0..r1, one range per thread:
- *     gather           X rows -> input                     (dense X)
- *     forward          input -> acts = f(input W + b)      per layer
+ *     gather           X rows -> the first value           (dense X)
+ *     forward          from -> to = f(from W + b)          per stage
  *     loss             raw outputs -> delta, row losses
- *     backward         delta -> delta of the layer below   per layer
+ *     backward         delta of to -> delta of from        per stage
  *   barrier
  *   units of weights, shared out among the threads:
- *     gradient         dW = input^T delta, db = sum(delta), then the update
+ *     gradient         dW = from^T delta, db = sum(delta), then the update
  *   barrier
  * Each element of a gradient is summed over all rows by one thread in one
  * order, so results do not depend on how the ranges are cut.
@@ -27,34 +27,46 @@
 #include <stdint.h>
 
 #include "fastmlp.h"
+#include "kernels/assert.h"
 #include "tables/tables.h"
 
 /* The outermost size of the cut of weights into units, in features. A constant
  * of the arithmetic: sums of squares are taken per unit, on every ISA alike. */
 enum { FM_UNIT_FEATURES = 128 };
 
-/* The memory of a layer. Parameter-like parts hold W and b in one layout. */
+/* A value: rows of numbers that stages read and compute. The first is X, the last
+ * the network's outputs. Parts that a plan does not want are NULL. */
+enum {
+    FM_ACTS,                 /* A = f(Z), or the rows of X; the outputs have FM_OUTPUT */
+    FM_Z,                    /* pre-activations, where f' is computed from them */
+    FM_DELTA,                /* dLoss/dZ; outputs: Z before */
+    FM_OUTPUT,               /* outputs only: Z^T, then outputs^T, then delta^T */
+    FM_N_VALUE_PARTS
+};
+
+typedef struct {
+    int64_t width, max_rows;
+    fm_choice activation;    /* f, of what a stage computes */
+    int is_output;
+    void *part[FM_N_VALUE_PARTS];
+} fm_value;
+
+/* A stage: to = f(from W + b). Parameter-like parts hold W and b in one layout. */
 enum {
     FM_PARAMS,               /* W, b */
     FM_SLOTS,                /* optimizer state, FM_MAX_SLOTS parts like FM_PARAMS */
     FM_GRADIENT = FM_SLOTS + FM_MAX_SLOTS, /* dW, db summed over blocks of rows */
     FM_TRANSPOSED,           /* W^T, where backward wants it */
     FM_SQUARES,              /* partial sums of W^2, for the L2 term of the loss */
-    FM_ACTS,                 /* f(Z), max_rows x fan_out */
-    FM_DELTA,                /* dLoss/dZ, max_rows x fan_out */
-    FM_OUTPUT,               /* output layer only: Z^T, then outputs^T, then delta^T */
-    FM_N_PARTS
+    FM_N_PARAM_PARTS
 };
 
-typedef struct fm_layer {
-    int64_t fan_in, fan_out, max_rows;
-    fm_choice activation;
-    int is_output;
-    void *part[FM_N_PARTS];
-    const void *input;       /* the FM_ACTS of the layer below, or the gathered rows */
+typedef struct {
+    const fm_value *from, *to;
+    void *part[FM_N_PARAM_PARTS];
     const void *raw_W;       /* predict on CSR: row-major W used in place, not FM_PARAMS */
     const void *raw_b;
-} fm_layer;
+} fm_stage;
 
 /* The non-zeros of a CSR mini-batch ordered by unit of features (then by row),
  * for the weight gradient. start: (n_units + 1,), the others (max_nnz,). */
@@ -89,12 +101,22 @@ typedef struct {
     double alpha;            /* L2 strength */
 } fm_step;
 
-/* What to do with a gradient: start from FM_GRADIENT or from zero; end with an
- * update of the parameters (step) or by leaving it in FM_GRADIENT (NULL). */
+/* One walk through the plan, as one thread sees it. */
 typedef struct {
-    int resume;
-    const fm_step *step;
-} fm_gradient_use;
+    const fm_batch *batch;
+    int training;
+    void *scratch;           /* of this thread, at a multiple of 64 */
+    /* training */
+    const fm_choice *loss;
+    double *row_loss;        /* (n_rows,) unweighted losses, written */
+    int resume;              /* gradients go on from FM_GRADIENT, else from zero */
+    const fm_step *step;     /* update with them; NULL: leave them in FM_GRADIENT */
+    /* prediction */
+    void *out;               /* (n_rows, width of the outputs) of T, row-major, written */
+} fm_pass;
+
+/* On rows begin..end, or units of weights, in this order. */
+typedef void fm_kernel(const fm_stage *stage, const fm_pass *pass, int64_t begin, int64_t end);
 
 typedef struct fm_kernels {
     const char *isa;
@@ -102,49 +124,38 @@ typedef struct fm_kernels {
     size_t item;    /* sizeof(T) */
     int64_t row_unit; /* r0 below is a multiple of it, r1 too or the end of the batch */
 
-    /* Bytes of scratch that forward, backward and gradient of a layer work in, at a
-     * multiple of 64. What a team's members do at the same time takes one each. */
-    size_t (*scratch_bytes)(const fm_layer *layer);
-
     /* Bytes of a part, SIZE_MAX if they overflow size_t, 0 if not needed. */
-    size_t (*part_bytes)(int part, const fm_layer *layer);
-    size_t (*input_bytes)(int64_t max_rows, int64_t n_features);
+    size_t (*value_bytes)(int part, const fm_value *value);
+    size_t (*param_bytes)(int part, const fm_stage *stage);
+    /* Of scratch that the kernels of a stage work in. */
+    size_t (*scratch_bytes)(const fm_stage *stage);
 
     /* Row-major W, b <-> a parameter-like part. Loading FM_PARAMS refreshes
-     * FM_TRANSPOSED and FM_SQUARES where the layer has them. */
-    void (*load)(const fm_layer *layer, int part, const void *W, const void *b);
-    void (*store)(const fm_layer *layer, int part, void *W, void *b);
+     * FM_TRANSPOSED and FM_SQUARES where the stage has them. */
+    void (*load)(const fm_stage *stage, int part, const void *W, const void *b);
+    void (*store)(const fm_stage *stage, int part, void *W, void *b);
 
     /* Whether a parameter-like part holds neither NaN nor infinity. */
-    int (*part_finite)(const fm_layer *layer, int part);
+    int (*part_finite)(const fm_stage *stage, int part);
 
     /* Whether rows r0..r1 of a dense batch, as T, hold neither NaN nor infinity. */
     int (*rows_finite)(const fm_batch *batch, int64_t r0, int64_t r1);
-    /* Rows r0..r1 of a dense batch into the input layout. */
-    void (*gather)(void *input, const fm_batch *batch, int64_t max_rows, int64_t r0, int64_t r1);
     /* Fills the buckets from all rows of a CSR batch. */
     void (*fill_buckets)(fm_buckets *buckets, const fm_batch *batch);
 
-    /* Hidden layer: acts = f(input W + b). Output layer: only the raw Z. */
-    void (*forward)(const fm_layer *layer, void *scratch, int64_t r0, int64_t r1);
-    void (*forward_csr)(const fm_layer *layer, const fm_batch *batch, int64_t r0, int64_t r1);
-    /* Output layer: Z -> f(Z), delta; row_loss[r]: unweighted loss of batch row r. */
-    void (*loss)(const fm_layer *layer, double *row_loss, const fm_choice *loss,
-                 const fm_batch *batch, int64_t r0, int64_t r1);
-    /* Output layer: Z -> f(Z), written row-major to out (n_rows x fan_out). */
-    void (*outputs)(const fm_layer *layer, void *out, int64_t r0, int64_t r1);
-    /* delta of the layer below, from this layer's. */
-    void (*backward)(const fm_layer *layer, const fm_layer *below, void *scratch, int64_t r0,
-                     int64_t r1);
+    fm_kernel *gather;       /* rows of dense X into the first value */
+    fm_kernel *forward;      /* A = f(from W + b); outputs: only Z */
+    fm_kernel *forward_csr;  /* the same from rows of CSR X */
+    fm_kernel *loss;         /* outputs: Z -> f(Z), delta, row losses */
+    fm_kernel *outputs;      /* outputs: Z -> f(Z), into pass->out */
+    fm_kernel *backward;     /* delta of from */
 
-    int64_t (*n_units)(const fm_layer *layer);
-    int64_t (*unit_cost)(const fm_layer *layer, int64_t unit, int64_t n_rows);
-    /* Of units u0..u1, in this order. */
-    void (*gradient)(const fm_layer *layer, const fm_batch *batch, void *scratch, int64_t u0,
-                     int64_t u1, const fm_gradient_use *use);
+    int64_t (*n_units)(const fm_stage *stage);
+    int64_t (*unit_cost)(const fm_stage *stage, int64_t unit, int64_t n_rows);
+    fm_kernel *gradient;     /* of units; their update if there is a step */
     /* FM_GRADIENT = (FM_GRADIENT + alpha W) * inv_sum, without alpha for b. */
-    void (*scale_gradient)(const fm_layer *layer, double alpha, double inv_sum);
-    double (*sum_squares)(const fm_layer *layer); /* |W|^2, from FM_SQUARES */
+    void (*scale_gradient)(const fm_stage *stage, double alpha, double inv_sum);
+    double (*sum_squares)(const fm_stage *stage); /* |W|^2, from FM_SQUARES */
 
     /* Elements of a dense row, of any type and stride, as T. */
     void (*read_row)(void *to, const fm_matrix *X, int64_t row);
@@ -157,10 +168,10 @@ typedef struct fm_kernels {
 
 enum { FM_FEW = 4 };
 
-/* host/dispatch.c: NULL with a reason in *status. isa NULL: the best. */
+/* dispatch.c: NULL with a reason in *status. isa NULL: the best. */
 const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status);
 
-/* host/packed_check.c: whether two sets agree on a small network; 0 also without memory. */
-int fm_packed_check(const fm_kernels *set, const fm_kernels *emulation);
+/* selftest.c: whether two sets agree on small networks; 0 also without memory. */
+int fm_selftest(const fm_kernels *set, const fm_kernels *emulation);
 
 #endif

@@ -57,27 +57,33 @@ FM_INLINE int64_t fm_padded(int64_t cols) { return fm_panels(cols) * FM_PANEL; }
 /* Rows between panels: odd, so that panels do not all start in one cache set. */
 FM_INLINE int64_t fm_ld(int64_t max_rows) { return max_rows | 1; }
 
-FM_INLINE int fm_is_narrow(const fm_layer *l)
+FM_INLINE int fm_is_narrow(const fm_value *v)
 {
-    return !FM_PACKED && l->is_output && l->fan_out <= FM_NARROW;
+    return !FM_PACKED && v->is_output && v->width <= FM_NARROW;
 }
 
-FM_INLINE int64_t fm_weights_size(const fm_layer *l)
+FM_INLINE int64_t fm_weights_size(const fm_stage *s)
 {
-    return fm_is_narrow(l) ? fm_padded(l->fan_in) * l->fan_out : l->fan_in * fm_padded(l->fan_out);
+    return fm_is_narrow(s->to) ? fm_padded(s->from->width) * s->to->width
+                               : s->from->width * fm_padded(s->to->width);
 }
 
-FM_INLINE T *fm_weights(const fm_layer *l, int part) { return l->part[part]; }
-
-FM_INLINE T *fm_bias(const fm_layer *l, int part)
+FM_INLINE T *fm_weights(const fm_stage *s, int part)
 {
-    return l->part[part] ? fm_weights(l, part) + fm_weights_size(l) : NULL;
+    FM_ASSERT(s->part[part]);
+    return s->part[part];
 }
 
-/* W as products read it, in the layout of FM_PARAMS. */
-FM_INLINE T *fm_operands(const fm_layer *l)
+FM_INLINE T *fm_bias(const fm_stage *s, int part)
 {
-    return FM_BF16 ? fm_bias(l, FM_PARAMS) + fm_padded(l->fan_out) : fm_weights(l, FM_PARAMS);
+    return s->part[part] ? fm_weights(s, part) + fm_weights_size(s) : NULL;
+}
+
+/* Padding, see gemm.h. */
+FM_INLINE void fm_pad(T *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = FM_PADDING;
 }
 
 /* a * b + c elements in bytes; SIZE_MAX on overflow. */
@@ -95,57 +101,22 @@ static size_t fm_panels_bytes(int64_t rows, int64_t cols)
     return cols > INT64_MAX - FM_PANEL ? SIZE_MAX : fm_bytes(rows, fm_padded(cols), 0);
 }
 
-static int64_t fm_feature_units(const fm_layer *l)
+static int64_t fm_feature_units(const fm_stage *s)
 {
-    return (l->fan_in + FM_UNIT_FEATURES - 1) / FM_UNIT_FEATURES;
+    return (s->from->width + FM_UNIT_FEATURES - 1) / FM_UNIT_FEATURES;
 }
 
-static size_t fm_part_bytes(int part, const fm_layer *l)
+/* Of parameter-like parts as floats, which all sets have. */
+static size_t fm_float_param_bytes(int part, const fm_stage *s)
 {
-    const int narrow = fm_is_narrow(l);
-    if (l->fan_in > INT64_MAX - FM_UNIT_FEATURES || l->fan_out > INT64_MAX - FM_PANEL)
+    const int64_t K = s->from->width, N = s->to->width;
+    const int narrow = fm_is_narrow(s->to);
+    if (K > INT64_MAX - FM_UNIT_FEATURES || N > INT64_MAX - FM_PANEL)
         return SIZE_MAX;
-    switch (part) {
-    case FM_TRANSPOSED: return narrow ? 0 : fm_bytes(l->fan_out, fm_padded(l->fan_in), 0);
-    case FM_SQUARES: return fm_bytes(fm_feature_units(l), l->fan_out, 0);
-    case FM_ACTS: return l->is_output ? 0 : fm_panels_bytes(fm_ld(l->max_rows), l->fan_out);
-    case FM_DELTA: return narrow ? 0 : fm_panels_bytes(fm_ld(l->max_rows), l->fan_out);
-    case FM_OUTPUT: return l->is_output ? fm_bytes(fm_ld(l->max_rows), l->fan_out, 0) : 0;
-    default: break;
-    }
-    const int64_t rows = narrow ? fm_padded(l->fan_in) : l->fan_in;
-    const int64_t cols = narrow ? l->fan_out : fm_padded(l->fan_out);
-    const size_t bytes = fm_bytes(rows, cols, fm_padded(l->fan_out));
-    size_t both;
-    if (!FM_BF16 || part != FM_PARAMS || bytes == SIZE_MAX)
-        return bytes;
-    return __builtin_add_overflow(bytes, fm_bytes(rows, cols, 0), &both) ? SIZE_MAX : both;
-}
-
-static size_t fm_input_bytes(int64_t max_rows, int64_t n_features)
-{
-    return fm_panels_bytes(fm_ld(max_rows), n_features);
-}
-
-/* Of a unit: its gradient, unless it is kept in FM_GRADIENT, and its lists. */
-typedef struct {
-    T gradient[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
-    fm_feature_rows lists; /* only where fm_lists_features */
-} fm_unit_scratch;
-
-FM_INLINE int fm_lists_features(const fm_layer *l)
-{
-    return !fm_is_narrow(l) && fm_may_list(l->fan_in, l->fan_out);
-}
-
-static size_t fm_scratch_bytes(const fm_layer *l)
-{
-    const int forward = fm_may_list(l->fan_in, l->fan_out);
-    const int backward = fm_may_list(l->fan_out, l->fan_in);
-    const size_t rows = forward || backward ? sizeof(fm_row_terms) : 0;
-    const size_t unit =
-        fm_lists_features(l) ? sizeof(fm_unit_scratch) : offsetof(fm_unit_scratch, lists);
-    return rows > unit ? rows : unit;
+    if (part == FM_SQUARES)
+        return fm_bytes(fm_feature_units(s), N, 0);
+    const int64_t rows = narrow ? fm_padded(K) : K, cols = narrow ? N : fm_padded(N);
+    return fm_bytes(rows, cols, fm_padded(N));
 }
 
 #endif

@@ -5,47 +5,34 @@
 #include "kernels/params.h"
 #include "kernels/row_loss.h"
 
-/* Panels <-> Z^T, for rows r0..r1 of a wide output layer. */
-static void fm_transpose_output(const fm_layer *l, int to_panels, int64_t r0, int64_t r1)
+/* Z^T -> f(Z)^T in FM_OUTPUT. */
+static void fm_activate_outputs(const fm_value *v, int64_t r0, int64_t r1)
 {
-    const int64_t N = l->fan_out, ld = fm_ld(l->max_rows);
-    T *Z = l->part[FM_DELTA], *ZT = l->part[FM_OUTPUT];
-    for (int64_t j = 0; j < fm_panels(N); j++) {
-        const int64_t width = N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
-        T *z = Z + (j * ld + r0) * FM_PANEL, *zt = ZT + j * FM_PANEL * ld + r0;
-        if (to_panels)
-            fm_transpose(z, FM_PANEL, zt, ld, width, r1 - r0);
-        else
-            fm_transpose(zt, ld, z, FM_PANEL, r1 - r0, width);
-    }
+    const int64_t ld = fm_ld(v->max_rows);
+    for (int64_t k = 0; k < v->width && v->part[FM_Z]; k++)
+        memcpy((T *)v->part[FM_Z] + k * ld + r0, (const T *)v->part[FM_OUTPUT] + k * ld + r0,
+               (size_t)(r1 - r0) * sizeof(T));
+    fm_output_activation(&v->activation, v->part[FM_OUTPUT], ld, v->width, r0, r1);
 }
 
-/* Z -> f(Z) in FM_OUTPUT. */
-static void fm_finish_outputs(const fm_layer *l, int64_t r0, int64_t r1)
+static void fm_loss(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
 {
-    if (!fm_is_narrow(l))
-        fm_transpose_output(l, 0, r0, r1);
-    fm_output_activation(&l->activation, l->part[FM_OUTPUT], fm_ld(l->max_rows), l->fan_out, r0,
-                         r1);
+    FM_ASSERT_ROWS(s->to, pass, r0, r1);
+    FM_ASSERT(s->to->is_output && pass->row_loss);
+    fm_collect_outputs(s->to, r0, r1);
+    fm_activate_outputs(s->to, r0, r1);
+    fm_rows_loss(s->to, pass, r0, r1);
+    fm_spread_delta(s->to, r0, r1);
 }
 
-static void fm_loss(const fm_layer *l, double *row_loss, const fm_choice *loss,
-                    const fm_batch *batch, int64_t r0, int64_t r1)
+static void fm_outputs(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
 {
-    fm_finish_outputs(l, r0, r1);
-    fm_rows_loss(l, row_loss, loss, batch, r0, r1);
-    for (int64_t n = 0; n < l->fan_out && FM_BF16; n++)
-        fm_to_operands((T *)l->part[FM_OUTPUT] + n * fm_ld(l->max_rows) + r0, r1 - r0);
-    if (!fm_is_narrow(l))
-        fm_transpose_output(l, 1, r0, r1);
-}
-
-static void fm_outputs(const fm_layer *l, void *out, int64_t r0, int64_t r1)
-{
-    const int64_t N = l->fan_out, ld = fm_ld(l->max_rows);
-    const T *ZT = l->part[FM_OUTPUT];
-    fm_finish_outputs(l, r0, r1);
-    fm_transpose(out, N, ZT + r0, ld, N, r1 - r0);
+    const int64_t N = s->to->width, ld = fm_ld(s->to->max_rows);
+    FM_ASSERT_ROWS(s->to, pass, r0, r1);
+    FM_ASSERT(s->to->is_output && pass->out);
+    fm_collect_outputs(s->to, r0, r1);
+    fm_activate_outputs(s->to, r0, r1);
+    fm_transpose((T *)pass->out + r0 * N, N, (T *)s->to->part[FM_OUTPUT] + r0, ld, N, r1 - r0);
 }
 
 #endif

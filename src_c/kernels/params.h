@@ -1,8 +1,8 @@
-/* params.h - row-major parameters in and out, and what follows from W. */
+/* params.h - parameters: row-major in and out, their cut into units, their squares. */
 #ifndef FM_PARAMS_H
 #define FM_PARAMS_H
 
-#include "kernels/layout.h"
+#include "kernels/family.h"
 
 /* to (cols, rows) = from (rows, cols)^T, both with a step between rows. */
 static void fm_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from_step, int64_t rows,
@@ -17,33 +17,20 @@ static void fm_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from
             to[c * to_step + r] = from[r * from_step + c];
 }
 
-/* W^T (n, f) in panels over f, from W (f, n) in panels over n: for features
- * f0..f1 and one panel j of outputs. */
-static void fm_refresh_transposed(const fm_layer *l, int64_t j, int64_t f0, int64_t f1)
-{
-    const int64_t N = l->fan_out, width = N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
-    const T *W = fm_operands(l) + j * l->fan_in * FM_PANEL;
-    T *WT = l->part[FM_TRANSPOSED];
-    for (int64_t f = f0; f < f1; f += FM_PANEL) {
-        const int64_t height = f1 - f < FM_PANEL ? f1 - f : FM_PANEL;
-        fm_transpose(WT + (f * N + j * FM_PANEL * FM_PANEL), FM_PANEL, W + f * FM_PANEL, FM_PANEL,
-                     height, width);
-    }
-}
-
 /* Sums of squares of one unit, output by output; order of terms as in
  * kernels.h: a chain along features (wide), 16 virtual lanes (narrow). */
-static void fm_refresh_squares(const fm_layer *l, int64_t f0, int64_t f1, int64_t j)
+static void fm_refresh_squares(const fm_stage *s, const fm_unit *u)
 {
-    T *squares = (T *)l->part[FM_SQUARES] + f0 / FM_UNIT_FEATURES * l->fan_out;
-    if (fm_is_narrow(l)) {
-        const T *W = fm_weights(l, FM_PARAMS);
-        for (int64_t n = 0; n < l->fan_out; n++) {
+    const int64_t f0 = u->f0, f1 = u->f1, n0 = u->j * FM_PANEL;
+    T *squares = (T *)s->part[FM_SQUARES] + f0 / FM_UNIT_FEATURES * s->to->width;
+    if (fm_is_narrow(s->to)) {
+        const T *W = fm_weights(s, FM_PARAMS);
+        for (int64_t n = 0; n < s->to->width; n++) {
             V lanes[FM_GROUP];
             for (int g = 0; g < FM_GROUP; g++)
                 lanes[g] = v_zero();
             for (int64_t f = f0, g = 0; f < f1; f += FM_LANES, g = (g + 1) % FM_GROUP) {
-                V w = v_load(W + (f / FM_PANEL * l->fan_out + n) * FM_PANEL + f % FM_PANEL);
+                V w = v_load(W + (f / FM_PANEL * s->to->width + n) * FM_PANEL + f % FM_PANEL);
                 w = fm_keep_below(w, f, f1);
                 lanes[g] = v_fma(w, w, lanes[g]);
             }
@@ -51,48 +38,29 @@ static void fm_refresh_squares(const fm_layer *l, int64_t f0, int64_t f1, int64_
         }
         return;
     }
-    const T *W = fm_weights(l, FM_PARAMS) + j * l->fan_in * FM_PANEL;
-    const int64_t n0 = j * FM_PANEL;
-    for (int64_t v = 0; v < FM_PANEL && n0 + v < l->fan_out; v += FM_LANES) {
+    const T *W = fm_weights(s, FM_PARAMS) + u->j * s->from->width * FM_PANEL;
+    for (int64_t v = 0; v < FM_PANEL && n0 + v < s->to->width; v += FM_LANES) {
         V sum = v_zero();
         for (int64_t f = f0; f < f1; f++) {
             V w = v_load(W + f * FM_PANEL + v);
             sum = v_fma(w, w, sum);
         }
-        int64_t left = l->fan_out - n0 - v;
+        int64_t left = s->to->width - n0 - v;
         v_store_part(squares + n0 + v, sum, left < FM_LANES ? (int)left : FM_LANES);
     }
 }
 
-/* What follows from W changed in features f0..f1 of panel j (narrow: of all outputs). */
-static void fm_refresh(const fm_layer *l, int64_t j, int64_t f0, int64_t f1)
+static void fm_copy_in(const fm_stage *s, int part, const void *W, const void *b)
 {
-    if (FM_BF16) {
-        const int64_t N = l->fan_out;
-        const int64_t at = fm_is_narrow(l) ? f0 * N : (j * l->fan_in + f0) * FM_PANEL;
-        const int64_t n = fm_is_narrow(l) ? fm_padded(f1 - f0) * N : (f1 - f0) * FM_PANEL;
-        const T *W = fm_weights(l, FM_PARAMS) + at;
-        T *rounded = fm_operands(l) + at;
-        for (int64_t i = 0; i < n; i += FM_LANES)
-            v_store(rounded + i, v_operand(v_load(W + i)));
-    }
-    if (l->part[FM_TRANSPOSED])
-        fm_refresh_transposed(l, j, f0, f1);
-    if (l->part[FM_SQUARES])
-        fm_refresh_squares(l, f0, f1, j);
-}
-
-static void fm_copy_in(const fm_layer *l, int part, const void *W, const void *b)
-{
-    const int64_t K = l->fan_in, N = l->fan_out;
+    const int64_t K = s->from->width, N = s->to->width;
     const T *from = W;
-    T *to = fm_weights(l, part), *bias = fm_bias(l, part);
-    if (fm_is_narrow(l)) {
+    T *to = fm_weights(s, part), *bias = fm_bias(s, part);
+    if (fm_is_narrow(s->to)) {
         for (int64_t p = 0; p < fm_panels(K); p++)
             for (int64_t n = 0; n < N; n++)
                 for (int64_t i = 0; i < FM_PANEL; i++) {
                     int64_t k = p * FM_PANEL + i;
-                    to[(p * N + n) * FM_PANEL + i] = k < K ? from[k * N + n] : 0;
+                    to[(p * N + n) * FM_PANEL + i] = k < K ? from[k * N + n] : FM_PADDING;
                 }
     } else {
         for (int64_t k = 0; k < K; k++)
@@ -103,41 +71,74 @@ static void fm_copy_in(const fm_layer *l, int part, const void *W, const void *b
                 } else {
                     int64_t width = N - j * FM_PANEL;
                     memcpy(row, from + k * N + j * FM_PANEL, (size_t)width * sizeof(T));
-                    memset(row + width, 0, (size_t)(FM_PANEL - width) * sizeof(T));
+                    fm_pad(row + width, FM_PANEL - width);
                 }
             }
     }
     memcpy(bias, b, (size_t)N * sizeof(T));
-    memset(bias + N, 0, (size_t)(fm_padded(N) - N) * sizeof(T));
+    fm_pad(bias + N, fm_padded(N) - N);
 }
 
-/* Whether all numbers of a parameter-like part are finite. */
-static int fm_part_finite(const fm_layer *l, int part)
+/* A parameter-like part is rows of FM_PANEL numbers, the last of which may be padding,
+ * and then the biases. */
+FM_INLINE int64_t fm_panel_rows(const fm_stage *s) { return fm_weights_size(s) / FM_PANEL; }
+
+FM_INLINE int64_t fm_width_of_row(const fm_stage *s, int64_t row)
 {
-    const T *p = fm_weights(l, part);
-    const int64_t n = fm_weights_size(l) + fm_padded(l->fan_out);
-    V seen = v_zero();
+    const int64_t K = s->from->width, N = s->to->width;
+    const int64_t left = fm_is_narrow(s->to) ? K - row / N * FM_PANEL : N - row / K * FM_PANEL;
+    return left < FM_PANEL ? left : FM_PANEL;
+}
+
+FM_INLINE V fm_fold_finite(V seen, const T *x, int64_t n)
+{
     for (int64_t i = 0; i < n; i += FM_LANES)
-        seen = v_fold_finite(seen, v_load(p + i));
+        seen = v_fold_finite(seen, v_load_part(x + i, n - i < FM_LANES ? (int)(n - i) : FM_LANES));
+    return seen;
+}
+
+static int fm_part_finite(const fm_stage *s, int part)
+{
+    V seen = fm_fold_finite(v_zero(), fm_bias(s, part), s->to->width);
+    for (int64_t row = 0; row < fm_panel_rows(s); row++)
+        seen = fm_fold_finite(seen, fm_weights(s, part) + row * FM_PANEL, fm_width_of_row(s, row));
     return v_all_finite(seen);
 }
 
-static void fm_load(const fm_layer *l, int part, const void *W, const void *b)
+FM_INLINE int64_t fm_units_across(const fm_stage *s)
 {
-    const int64_t K = l->fan_in, N = l->fan_out;
-    fm_copy_in(l, part, W, b);
-    if (part == FM_PARAMS)
-        for (int64_t f = 0; f < K; f += FM_UNIT_FEATURES)
-            for (int64_t j = 0; j < (fm_is_narrow(l) ? 1 : fm_panels(N)); j++)
-                fm_refresh(l, j, f, f + FM_UNIT_FEATURES < K ? f + FM_UNIT_FEATURES : K);
+    return fm_is_narrow(s->to) ? 1 : fm_panels(s->to->width);
 }
 
-static void fm_store(const fm_layer *l, int part, void *W, void *b)
+static int64_t fm_n_units(const fm_stage *s) { return fm_feature_units(s) * fm_units_across(s); }
+
+FM_INLINE fm_unit fm_unit_number(const fm_stage *s, int64_t number)
 {
-    const int64_t K = l->fan_in, N = l->fan_out;
-    const T *from = fm_weights(l, part);
+    const int narrow = fm_is_narrow(s->to);
+    const int64_t K = s->from->width, N = s->to->width;
+    fm_unit u = {.j = number % fm_units_across(s),
+                 .f0 = number / fm_units_across(s) * FM_UNIT_FEATURES};
+    u.f1 = K - u.f0 < FM_UNIT_FEATURES ? K : u.f0 + FM_UNIT_FEATURES;
+    u.at = narrow ? u.f0 * N : (u.j * K + u.f0) * FM_PANEL;
+    u.n = narrow ? fm_padded(u.f1 - u.f0) * N : (u.f1 - u.f0) * FM_PANEL;
+    return u;
+}
+
+static void fm_load(const fm_stage *s, int part, const void *W, const void *b)
+{
+    fm_copy_in(s, part, W, b);
+    for (int64_t i = 0; i < fm_n_units(s) && part == FM_PARAMS; i++) {
+        const fm_unit u = fm_unit_number(s, i);
+        fm_refresh(s, &u);
+    }
+}
+
+static void fm_store(const fm_stage *s, int part, void *W, void *b)
+{
+    const int64_t K = s->from->width, N = s->to->width;
+    const T *from = fm_weights(s, part);
     T *to = W;
-    if (fm_is_narrow(l)) {
+    if (fm_is_narrow(s->to)) {
         for (int64_t k = 0; k < K; k++)
             for (int64_t n = 0; n < N; n++)
                 to[k * N + n] = from[(k / FM_PANEL * N + n) * FM_PANEL + k % FM_PANEL];
@@ -149,7 +150,7 @@ static void fm_store(const fm_layer *l, int part, void *W, void *b)
                        (size_t)width * sizeof(T));
             }
     }
-    memcpy(b, fm_bias(l, part), (size_t)N * sizeof(T));
+    memcpy(b, fm_bias(s, part), (size_t)N * sizeof(T));
 }
 
 #endif

@@ -91,16 +91,18 @@ typedef V fm_loss_function(V y, V a, const fm_constants *p);
 /* The outputs of an output layer, in FM_OUTPUT, -> delta in place, for columns r0..r1;
  * row_loss[r]. f, df, canonical and mean are constants: a row of the table. */
 FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const int canonical,
-                               const int mean, const fm_layer *l, double *row_loss,
-                               const fm_choice *loss, const fm_batch *batch, int64_t r0, int64_t r1)
+                               const int mean, const fm_value *v, const fm_pass *pass, int64_t r0,
+                               int64_t r1)
 {
-    const fm_constants p = fm_constants_of(loss);
-    const int activation = l->activation.row;
+    const fm_batch *batch = pass->batch;
+    const fm_constants p = fm_constants_of(pass->loss);
+    const int activation = v->activation.row;
     const int by_label = batch->y->labels != NULL; /* then one log serves all outputs */
     const int mixes = activation != canonical && activation == FM_ACT_softmax;
-    const int64_t n = l->fan_out, ld = fm_ld(l->max_rows);
+    const int64_t n = v->width, ld = fm_ld(v->max_rows);
     for (int64_t r = r0; r < r1; r += FM_LANES) {
-        T *A = (T *)l->part[FM_OUTPUT] + r;
+        T *A = (T *)v->part[FM_OUTPUT] + r;
+        const T *of = v->part[FM_Z] ? (const T *)v->part[FM_Z] + r : A; /* f' is computed from */
         const int c = r1 - r < FM_LANES ? (int)(r1 - r) : FM_LANES;
         const fm_row_targets t = fm_gather_targets(batch, n, r, c);
         V sum = v_zero(), of_label = v_zero(), mixed = v_zero();
@@ -118,10 +120,10 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const 
         if (mean)
             sum = sum / v_set1((T)n);
         for (int i = 0; i < c; i++) {
-            row_loss[r + i] = (double)sum[i];
+            pass->row_loss[r + i] = (double)sum[i];
             if (sum[i] > FM_LARGEST && !by_label)
-                row_loss[r + i] =
-                    fm_sum_in_double(loss, t.values[i], A + i, ld, n) / (mean ? (double)n : 1);
+                pass->row_loss[r + i] = fm_sum_in_double(pass->loss, t.values[i], A + i, ld, n) /
+                                        (mean ? (double)n : 1);
         }
         for (int64_t k = 0; k < n; k++) {
             V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k), d;
@@ -130,20 +132,20 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const 
             else if (mixes)
                 d = a * (df(y, a, &p) - mixed) * t.weight;
             else
-                d = fm_dactivation(&l->activation, df(y, a, &p), a) * t.weight;
+                d = fm_dactivation(&v->activation, df(y, a, &p), v_load_part(of + k * ld, c)) *
+                    t.weight;
             v_store_part(A + k * ld, d, c);
         }
     }
 }
 
-static void fm_rows_loss(const fm_layer *l, double *row_loss, const fm_choice *loss,
-                         const fm_batch *batch, int64_t r0, int64_t r1)
+static void fm_rows_loss(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
 {
-    switch (loss->row) {
+    switch (pass->loss->row) {
 #define FM_LOSS(name, class_name, targets, output, canonical, mean, ...)                        \
     case FM_LOSS_##name:                                                                        \
-        fm_rows_loss_by(fm_loss_##name, fm_dloss_##name, FM_ACT_##canonical, mean, l, row_loss, \
-                        loss, batch, r0, r1);                                                   \
+        fm_rows_loss_by(fm_loss_##name, fm_dloss_##name, FM_ACT_##canonical, mean, v, pass, r0, \
+                        r1);                                                                    \
         break;
 #include "tables/losses.def"
     default: break;

@@ -31,12 +31,13 @@ FM_INLINE void fm_update_by(fm_update_function *update, const int n_slots, const
 
 /* Parameters at .. at + n of a parameter-like part. n is a multiple of FM_LANES. decay:
  * whether the L2 term applies (not to biases). */
-static void fm_update(const fm_layer *l, int64_t at, const T *g, int64_t n, int decay,
+static void fm_update(const fm_stage *s, int64_t at, const T *g, int64_t n, int decay,
                       const fm_step *step)
 {
-    T *w = fm_weights(l, FM_PARAMS) + at, *slots[FM_MAX_SLOTS];
-    for (int s = 0; s < FM_MAX_SLOTS; s++)
-        slots[s] = l->part[FM_SLOTS + s] ? fm_weights(l, FM_SLOTS + s) + at : NULL;
+    T *w = fm_weights(s, FM_PARAMS) + at, *slots[FM_MAX_SLOTS];
+    FM_ASSERT(n % FM_LANES == 0);
+    for (int i = 0; i < FM_MAX_SLOTS; i++)
+        slots[i] = s->part[FM_SLOTS + i] ? fm_weights(s, FM_SLOTS + i) + at : NULL;
     switch (step->optimizer.row) {
 #define FM_OPTIMIZER(name, class_name, n_slots, ...)                          \
     case FM_OPTIMIZER_##name:                                                 \

@@ -21,6 +21,8 @@
 #ifndef FM_VMATH_H
 #define FM_VMATH_H
 
+#include <math.h>
+
 /* ln 2 in two parts: the first is so short that k * LN2_HI is exact for every
  * exponent k, with or without a fused multiply-add. */
 #if FM_F64

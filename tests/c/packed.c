@@ -8,6 +8,7 @@
  */
 #include "fastmlp.h"
 #include "kernels/kernels.h"
+#include "tables/tables.h"
 
 #include "check.h"
 #include "rows.h"
@@ -271,25 +272,71 @@ static void numbers(void)
             }
 }
 
-/* A copy of a set that leaves out the delta of some rows. */
-static void wrong_backward(const fm_layer *layer, const fm_layer *below, void *scratch, int64_t r0,
-                           int64_t r1)
+/* Copies of a set with one mistake each. */
+static const fm_kernels *const right = &fm_kernels_emulated_amx_bf16;
+
+static void rows_left_out(const fm_stage *s, const fm_pass *pass, int64_t begin, int64_t end)
 {
-    fm_kernels_emulated_amx_bf16.backward(layer, below, scratch, r0 + 32, r1);
+    right->backward(s, pass, begin + 32, end);
 }
 
-static void check_of_a_set(void)
+static void sum_begun_anew(const fm_stage *s, const fm_pass *pass, int64_t begin, int64_t end)
+{
+    fm_pass other = *pass;
+    other.resume = 0;
+    right->gradient(s, &other, begin, end);
+}
+
+/* Of CSR and of dense X: values cut off, not rounded. */
+static void cut_off(fm_kernel *kernel, const fm_stage *s, const fm_pass *pass, int64_t begin,
+                    int64_t end)
+{
+    const fm_matrix *X = pass->batch->X;
+    const int64_t n = X->indices ? X->nnz : X->n_rows * X->n_cols;
+    uint32_t *data = malloc((size_t)n * sizeof(*data));
+    CHECK(data);
+    memcpy(data, X->data, (size_t)n * sizeof(*data));
+    for (int64_t i = 0; i < n; i++)
+        data[i] &= 0xffff0000u;
+    fm_matrix other = *X;
+    other.data = data;
+    fm_batch batch = *pass->batch;
+    batch.X = &other;
+    fm_pass with = *pass;
+    with.batch = &batch;
+    kernel(s, &with, begin, end);
+    free(data);
+}
+
+static void gather_cut_off(const fm_stage *s, const fm_pass *pass, int64_t begin, int64_t end)
+{
+    cut_off(right->gather, s, pass, begin, end);
+}
+
+static void csr_cut_off(const fm_stage *s, const fm_pass *pass, int64_t begin, int64_t end)
+{
+    cut_off(right->forward_csr, s, pass, begin, end);
+}
+
+static void selftest(void)
 {
     for (int i = 0; i < N_SETS; i++)
-        CHECK(fm_packed_check(sets[i], sets[0]));
-    fm_kernels wrong = fm_kernels_emulated_amx_bf16;
-    wrong.backward = wrong_backward;
-    CHECK(!fm_packed_check(&wrong, sets[0]));
+        CHECK(fm_selftest(sets[i], sets[0]));
+    for (int mistake = 0; mistake < 4; mistake++) {
+        fm_kernels wrong = *right;
+        switch (mistake) {
+        case 0: wrong.backward = rows_left_out; break;
+        case 1: wrong.gradient = sum_begun_anew; break;
+        case 2: wrong.gather = gather_cut_off; break;
+        default: wrong.forward_csr = csr_cut_off; break;
+        }
+        CHECK(!fm_selftest(&wrong, sets[0]));
+    }
 }
 
 int main(void)
 {
-    RUN(check_of_a_set);
+    RUN(selftest);
     RUN(integers);
     RUN(numbers);
     return 0;

@@ -31,13 +31,13 @@ extern const fm_kernels fm_kernels_generic_f32, fm_kernels_generic_f64, fm_kerne
 static int has_always(void) { return 1; }
 
 #if defined(FM_HAS_AVX512BF16) || defined(FM_HAS_AMX)
-/* Whether a set passes packed_check.c, asked once. Two threads may ask at the same
+/* Whether a set passes selftest.c, asked once. Two threads may ask at the same
  * time; they find the same. */
 static int passes(atomic_int *known, const fm_kernels *set)
 {
     enum { UNKNOWN, NO, YES };
     if (atomic_load(known) == UNKNOWN)
-        atomic_store(known, fm_packed_check(set, &fm_kernels_avx512_bf16) ? YES : NO);
+        atomic_store(known, fm_selftest(set, &fm_kernels_avx512_bf16) ? YES : NO);
     return atomic_load(known) == YES;
 }
 #endif

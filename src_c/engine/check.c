@@ -1,0 +1,135 @@
+/* check.c - whether the engine's arguments make sense; see check.h. */
+#include "engine/check.h"
+
+static int is_network(fm_dtype dtype, int n_layers, const int64_t *units,
+                      const fm_choice *activations)
+{
+    if ((dtype != FM_FLOAT32 && dtype != FM_FLOAT64 && dtype != FM_BFLOAT16) || n_layers < 1)
+        return 0;
+    for (int l = 0; l <= n_layers; l++)
+        if (units[l] < 1)
+            return 0;
+    for (int l = 0; l < n_layers; l++) {
+        const int wanted = l + 1 < n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT;
+        const fm_table_row *row = fm_activation_row(activations[l].row);
+        if (!fm_is_choice(row, &activations[l]) || !(row->where & wanted))
+            return 0;
+    }
+    return 1;
+}
+
+fm_status fm_check_config(const fm_config *c)
+{
+    if (!is_network(c->dtype, c->n_layers, c->units, c->activations) ||
+        !fm_is_choice(fm_loss_row(c->loss.row), &c->loss) ||
+        (c->optimizer.row != FM_OPTIMIZER_none &&
+         !fm_is_choice(fm_optimizer_row(c->optimizer.row), &c->optimizer)) ||
+        c->max_rows < 1 || c->max_nnz < 0)
+        return FM_BAD_ARGUMENT;
+    return FM_OK;
+}
+
+int fm_has_slot(const fm_net *net, int slot) { return slot >= -1 && slot < net->plan.use.n_slots; }
+
+/* Row numbers and labels. */
+static fm_status check_rows(const fm_batch *data, int64_t n_outputs, fm_watch *watch)
+{
+    const int32_t *labels = data->y->labels;
+    for (int64_t i = 0; i < data->n_rows; i++) {
+        const int64_t row = fm_batch_row(data, i);
+        if (row < 0 || row >= data->X->n_rows)
+            return FM_BAD_DATA;
+        if (labels && (labels[row] < 0 || labels[row] >= n_outputs))
+            return FM_BAD_DATA;
+        if (fm_ends_at_row(watch, 0, i))
+            return FM_INTERRUPTED;
+    }
+    return FM_OK;
+}
+
+static int64_t index_at(const void *array, int bytes, int64_t i)
+{
+    return bytes == 4 ? ((const int32_t *)array)[i] : ((const int64_t *)array)[i];
+}
+
+/* Rows of CSR X lie within its arrays and columns, and no block_rows consecutive ones
+ * have more than max_nnz non-zeros. */
+static fm_status check_csr(const fm_batch *batch, int64_t block_rows, int64_t max_nnz,
+                           fm_watch *watch)
+{
+    const fm_matrix *X = batch->X;
+    int64_t block_nnz = 0;
+    if (X->index_bytes != 4 && X->index_bytes != 8)
+        return FM_BAD_CSR;
+    for (int64_t i = 0; i < batch->n_rows; i++) {
+        const int64_t row = fm_batch_row(batch, i);
+        const int64_t begin = index_at(X->indptr, X->index_bytes, row);
+        const int64_t end = index_at(X->indptr, X->index_bytes, row + 1);
+        if (begin < 0 || end < begin || end > X->nnz)
+            return FM_BAD_CSR;
+        for (int64_t e = begin; e < end; e++) {
+            const int64_t col = index_at(X->indices, X->index_bytes, e);
+            if (col < 0 || col >= X->n_cols)
+                return FM_BAD_CSR;
+        }
+        block_nnz = end - begin + (i % block_rows ? block_nnz : 0);
+        if (block_nnz > max_nnz)
+            return FM_BAD_CSR;
+        if (fm_ends(watch, 0, 2.0 * (double)(end - begin + 8)))
+            return FM_INTERRUPTED;
+    }
+    return FM_OK;
+}
+
+/* Data for a network, in mini-batches. */
+static fm_status check_data(const fm_net *net, const fm_batch *data, int64_t batch_size,
+                            fm_watch *watch, int n_threads)
+{
+    const fm_plan *plan = &net->plan;
+    const fm_matrix *X = data->X;
+    const fm_targets *y = data->y;
+    const int64_t n_outputs = plan->values[plan->n_stages].width, block = plan->use.max_rows;
+    if (X->n_cols != plan->values[0].width || !X->indices != !net->max_nnz || n_threads < 0)
+        return FM_BAD_ARGUMENT;
+    if ((y->labels != NULL) == (y->values != NULL))
+        return FM_BAD_ARGUMENT;
+    if (y->labels && (fm_loss_row(net->loss.row)->targets != FM_TARGETS_CLASS || n_outputs == 1))
+        return FM_BAD_ARGUMENT;
+    fm_status status = check_rows(data, n_outputs, watch);
+    for (int64_t i = 0; X->indices && status == FM_OK && i < data->n_rows; i += batch_size) {
+        const fm_batch batch = fm_batch_part(data, i, batch_size);
+        status = check_csr(&batch, block, net->max_nnz, watch);
+    }
+    return status;
+}
+
+fm_status fm_check_training(const fm_net *net, const fm_batch *data, int64_t batch_size,
+                            int64_t step, fm_watch *watch, int n_threads)
+{
+    const int64_t block = net->plan.use.max_rows;
+    if (net->step.optimizer.row == FM_OPTIMIZER_none || data->n_rows < 0 || batch_size < 1 ||
+        step < 0)
+        return FM_BAD_ARGUMENT;
+    /* Larger batches than announced would need a gradient kept between blocks. */
+    if (batch_size > block && data->n_rows > block && !net->plan.use.keeps_gradient)
+        return FM_BAD_ARGUMENT;
+    return check_data(net, data, batch_size, watch, n_threads);
+}
+
+fm_status fm_check_gradient(const fm_net *net, const fm_batch *data, fm_watch *watch, int n_threads)
+{
+    if (!net->plan.use.keeps_gradient || data->n_rows < 1)
+        return FM_BAD_ARGUMENT;
+    return check_data(net, data, data->n_rows, watch, n_threads);
+}
+
+fm_status fm_check_prediction(const fm_matrix *X, fm_dtype dtype, int n_layers,
+                              const int64_t *units, const fm_choice *activations, fm_watch *watch,
+                              int n_threads)
+{
+    if (!is_network(dtype, n_layers, units, activations) || X->n_cols != units[0] ||
+        X->n_rows < 0 || n_threads < 0)
+        return FM_BAD_ARGUMENT;
+    const fm_batch all = {.X = X, .n_rows = X->n_rows};
+    return X->indices && X->n_rows > 0 ? check_csr(&all, 1, X->nnz, watch) : FM_OK;
+}

@@ -1,0 +1,114 @@
+/* net.c - the memory of a network that trains; its parameters in and out. */
+#include "engine/net.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/check.h"
+
+static void lay_out(fm_net *net, fm_arena *a)
+{
+    const fm_plan *plan = &net->plan;
+    fm_buckets *b = &net->buckets;
+    fm_plan_lay_out_parameters(&net->plan, a);
+    fm_plan_lay_out_values(&net->plan, a);
+    net->row_loss = fm_take(a, fm_array_bytes(plan->use.max_rows, sizeof(double)));
+    net->row_weights = fm_take(a, fm_array_bytes(plan->use.max_rows, sizeof(double)));
+    if (!net->max_nnz)
+        return;
+    const int64_t units = plan->values[0].width / FM_UNIT_FEATURES + 2;
+    b->start = fm_take(a, fm_array_bytes(units, sizeof(*b->start)));
+    b->feature = fm_take(a, fm_array_bytes(net->max_nnz, sizeof(*b->feature)));
+    b->row = fm_take(a, fm_array_bytes(net->max_nnz, sizeof(*b->row)));
+    b->value = fm_take(a, fm_array_bytes(net->max_nnz, plan->kernels->item));
+}
+
+static fm_status allocate(fm_net *net)
+{
+    fm_arena a = {0};
+    lay_out(net, &a);
+    if (a.overflow)
+        return FM_TOO_LARGE;
+    const size_t bytes = a.used;
+    if (posix_memalign(&net->memory, 64, bytes) != 0) {
+        net->memory = NULL;
+        return FM_NO_MEMORY;
+    }
+    memset(net->memory, 0, bytes);
+    a = (fm_arena){.base = net->memory};
+    lay_out(net, &a);
+    FM_ASSERT(a.used == bytes);
+    return FM_OK;
+}
+
+fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config *c)
+{
+    const int updates = c->optimizer.row != FM_OPTIMIZER_none;
+    const fm_plan_use use = {
+        .max_rows = c->max_rows < FM_MAX_BLOCK ? c->max_rows : FM_MAX_BLOCK,
+        .csr = c->max_nnz > 0,
+        .training = 1,
+        .n_slots = updates ? fm_optimizer_row(c->optimizer.row)->n_slots : 0,
+        .keeps_gradient = !updates || c->max_rows > FM_MAX_BLOCK,
+        .has_l2 = c->alpha != 0,
+    };
+    fm_net *net = *out = calloc(1, sizeof(*net));
+    if (!net)
+        return FM_NO_MEMORY;
+    net->loss = c->loss;
+    net->max_nnz = c->max_nnz;
+    net->interrupt = c->interrupt;
+    net->step = (fm_step){.optimizer = c->optimizer, .alpha = c->alpha};
+    fm_status status =
+        fm_plan_compile(&net->plan, kernels, c->n_layers, c->units, c->activations, use);
+    if (status == FM_OK)
+        status = allocate(net);
+    if (status != FM_OK) {
+        fm_net_free(net);
+        *out = NULL;
+        return status;
+    }
+    net->scratch_bytes = fm_plan_scratch_bytes(&net->plan);
+    return FM_OK;
+}
+
+void fm_net_free(fm_net *net)
+{
+    if (!net)
+        return;
+    free(net->scratch);
+    free(net->memory);
+    fm_plan_free(&net->plan);
+    free(net);
+}
+
+const char *fm_net_isa(const fm_net *net) { return net->plan.kernels->isa; }
+
+static int part_of_slot(int slot) { return slot < 0 ? FM_PARAMS : FM_SLOTS + slot; }
+
+fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b)
+{
+    if (!fm_has_slot(net, slot))
+        return FM_BAD_ARGUMENT;
+    for (int i = 0; i < net->plan.n_stages; i++)
+        net->plan.kernels->load(&net->plan.stages[i], part_of_slot(slot), W[i], b[i]);
+    return FM_OK;
+}
+
+fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b)
+{
+    if (!fm_has_slot(net, slot))
+        return FM_BAD_ARGUMENT;
+    for (int i = 0; i < net->plan.n_stages; i++)
+        net->plan.kernels->store(&net->plan.stages[i], part_of_slot(slot), W[i], b[i]);
+    return FM_OK;
+}
+
+int fm_net_state_finite(const fm_net *net)
+{
+    for (int i = 0; i < net->plan.n_stages; i++)
+        for (int slot = 0; slot < net->plan.use.n_slots; slot++)
+            if (!net->plan.kernels->part_finite(&net->plan.stages[i], part_of_slot(slot)))
+                return 0;
+    return 1;
+}

@@ -1,0 +1,116 @@
+/* plan.h - a network as the engine runs it: stages over values and parameters.
+ *
+ * The user describes layers. The plan turns them into stages (kernels.h), each of
+ * which computes one value from the value before, into a short program of row
+ * operations, and into memory for all of it. Training, prediction and the
+ * self-test of rare kernel sets run the same plan.
+ *
+ *   rows      gather, forward, ..., loss, backward, ...   (prediction: ..., outputs)
+ *   barrier
+ *   shards    gradient and update of all parameters       (training only)
+ *   barrier
+ *
+ * An operation that reads rows of other members, as a sum over rows does, asks for
+ * a barrier before it: the program then falls into phases.
+ */
+#ifndef FM_PLAN_H
+#define FM_PLAN_H
+
+#include "host/interrupt.h"
+#include "host/threads.h"
+#include "kernels/kernels.h"
+#include "tables/tables.h"
+
+/* What a plan is for. */
+typedef struct {
+    int64_t max_rows;        /* rows of a block, at most */
+    int csr;                 /* X is CSR, else dense */
+    int training;
+    int n_slots;             /* training: optimizer state */
+    int keeps_gradient;      /* training: in memory, for more than one block of rows */
+    int has_l2;              /* training: the loss has an L2 term */
+} fm_plan_use;
+
+typedef struct {
+    fm_kernel *run;
+    int stage;
+    double work_per_row;     /* multiply-adds */
+    int ends_phase;          /* the next operation reads rows of other members */
+} fm_op;
+
+/* The memory of a value's activations: its own, or that of an earlier value which
+ * nobody reads any more. */
+typedef struct {
+    int owner;               /* number of the value that it was taken for */
+    int last_reader;         /* stage; of an owner's, of the value that it serves now */
+    size_t bytes;            /* an owner's: enough for all that share it */
+} fm_buffer;
+
+typedef struct {
+    const fm_kernels *kernels;
+    fm_plan_use use;
+    int n_stages, n_ops;
+    fm_value *values;        /* (n_stages + 1,): X, then what each stage computes */
+    fm_stage *stages;        /* (n_stages,) */
+    fm_op *ops;              /* (n_ops,) */
+    fm_buffer *buffers;      /* (n_stages + 1,), by value */
+    int64_t n_units;         /* of weights, of all stages one after the other */
+    int64_t *unit_cost;      /* (n_units + 1,) running sum; training only */
+    double work_per_row;     /* multiply-adds */
+    void *description;       /* the memory of the arrays above but unit_cost */
+} fm_plan;
+
+/* Cuts consecutive pieces from one allocation; run once without a base to learn
+ * the total, once with it. A piece of SIZE_MAX bytes marks an overflow. */
+typedef struct {
+    char *base;
+    size_t used;
+    int overflow;
+} fm_arena;
+
+void *fm_take(fm_arena *arena, size_t bytes);
+size_t fm_array_bytes(int64_t n, size_t item);
+
+/* Layer l has units[l] inputs, units[l + 1] outputs. Takes memory for the description
+ * only; fm_plan_free returns it. */
+fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, int n_layers,
+                          const int64_t *units, const fm_choice *activations, fm_plan_use use);
+void fm_plan_free(fm_plan *plan);
+
+/* Bytes of scratch for each member of a team: of the stage that wants most. */
+size_t fm_plan_scratch_bytes(const fm_plan *plan);
+
+/* Memory of what all members share, and of what rows pass through. */
+void fm_plan_lay_out_parameters(fm_plan *plan, fm_arena *arena);
+void fm_plan_lay_out_values(fm_plan *plan, fm_arena *arena);
+
+/* A copy with values of its own: what a member needs that walks through the plan alone. */
+fm_plan fm_plan_copy(const fm_plan *plan, fm_arena *arena);
+
+/* All row operations on rows r0..r1 of the pass's batch, or some of them if the call ends.
+ * team: NULL when alone. */
+void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, fm_watch *watch,
+                       int rank, int64_t r0, int64_t r1);
+/* Gradients, and updates if the pass has a step, of a member's share of the weights. */
+void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
+
+/* Where the rows of a member begin. */
+int64_t fm_plan_first_row(const fm_plan *plan, int64_t n_rows, int rank, int size);
+
+/* Rows first .. first + n of a batch, or up to its end. */
+static inline fm_batch fm_batch_part(const fm_batch *batch, int64_t first, int64_t n)
+{
+    fm_batch part = *batch;
+    if (part.rows)
+        part.rows += first;
+    else
+        part.first_row += first;
+    part.n_rows = batch->n_rows - first < n ? batch->n_rows - first : n;
+    return part;
+}
+
+/* Members of a team for a piece of work of so many multiply-adds and rows: never more
+ * than the pool or the rows have use for. */
+int fm_team_size(int n_threads, double work, int64_t rows);
+
+#endif

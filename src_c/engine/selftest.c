@@ -1,0 +1,157 @@
+/* selftest.c - whether two kernel sets compute the same on a small network.
+ *
+ * Kernel sets for rarely exercised instructions are checked against the emulation
+ * before first use: a mistake of theirs, of the compiler, a hypervisor or the CPU then
+ * costs speed and no results. The numbers are chosen so that every sum is exact in any
+ * order, while every operand that is not an integer has to be rounded: results must
+ * agree to the bit. Steps and gradients over several blocks of rows, dense and CSR.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/net.h"
+
+/* More than one block of 32 and of 128 in every direction, and remainders. */
+enum { ROWS = 75, BLOCK = 40, FEW = 5, INPUTS = 150, HIDDEN = 70, OUTPUTS = 37, N_LAYERS = 2 };
+static const int64_t units[N_LAYERS + 1] = {INPUTS, HIDDEN, OUTPUTS};
+static const fm_choice activations[N_LAYERS] = {{.row = FM_ACT_relu}, {.row = FM_ACT_identity}};
+enum {
+    N_PARAMS = INPUTS * HIDDEN + HIDDEN + HIDDEN * OUTPUTS + OUTPUTS,
+    N_RESULTS = 2 * N_PARAMS + (ROWS + FEW) * OUTPUTS + 2
+};
+
+typedef struct {
+    float X[ROWS * INPUTS], y[ROWS * OUTPUTS], params[N_PARAMS];
+    float values[ROWS * INPUTS]; /* X once more, in CSR */
+    int32_t indices[ROWS * INPUTS], indptr[ROWS + 1];
+    float results[2][N_RESULTS];
+} memory;
+
+/* Numbers next to 0, 1 and 2, to which they are rounded as bfloat16. Zeros keep the sums
+ * small: they have 9 bits behind the point, and room for 15 before it. */
+static void fill(float *to, int64_t n, uint32_t seed)
+{
+    static const float near[16] = {1, -1, 1 + 0x1p-8f, -1 - 0x1p-8f, 2 - 0x1p-8f};
+    for (int64_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u; /* Knuth, Lewis: as in Numerical Recipes */
+        to[i] = near[seed >> 28];
+    }
+}
+
+static void make(memory *m)
+{
+    fill(m->X, ROWS * INPUTS, 1);
+    fill(m->params, N_PARAMS, 2);
+    for (int i = 0; i < HIDDEN; i++)
+        m->params[INPUTS * HIDDEN + i] = -0x1p-9f; /* so that activations are rounded */
+    for (int i = 0; i < ROWS * OUTPUTS; i++)
+        m->y[i] = 0x1p-9f; /* so that deltas are */
+    int32_t nnz = 0;
+    for (int r = 0; r < ROWS; r++) {
+        m->indptr[r] = nnz;
+        for (int k = 0; k < INPUTS; k++) {
+            m->indices[nnz] = k;
+            m->values[nnz] = m->X[r * INPUTS + k];
+            nnz += m->values[nnz] != 0;
+        }
+    }
+    m->indptr[ROWS] = nnz;
+}
+
+static void cut(float *params, void *W[N_LAYERS], void *b[N_LAYERS])
+{
+    for (int l = 0; l < N_LAYERS; l++) {
+        W[l] = params;
+        b[l] = params + units[l] * units[l + 1];
+        params += (units[l] + 1) * units[l + 1];
+    }
+}
+
+/* One step on all rows, or the gradient of all of them in blocks, into params. */
+static fm_status train(float *params, double *loss, const fm_kernels *k, memory *m,
+                       const fm_matrix *X, int updates)
+{
+    int64_t order[ROWS], step = 0;
+    for (int r = 0; r < ROWS; r++)
+        order[r] = (r * 7 + 3) % ROWS;
+    const fm_config config = {
+        .n_layers = N_LAYERS,
+        .units = units,
+        .activations = activations,
+        .loss = {.row = FM_LOSS_squared_error},
+        .optimizer = {.row = updates ? FM_OPTIMIZER_sgd : FM_OPTIMIZER_none},
+        .max_rows = updates ? ROWS : BLOCK,
+        .max_nnz = X->nnz,
+    };
+    const fm_targets y = {.values = m->y};
+    void *W[N_LAYERS], *b[N_LAYERS];
+    fm_net *net;
+    fm_status status = fm_net_build(&net, k, &config);
+    if (status != FM_OK)
+        return status;
+    cut(m->params, W, b);
+    status = fm_net_load(net, -1, (const void *const *)W, (const void *const *)b);
+    cut(params, W, b);
+    if (status == FM_OK && updates)
+        status = fm_net_train(net, loss, &step, X, &y, NULL, order, ROWS, ROWS, 0x1p-10, 1);
+    else if (status == FM_OK)
+        status = fm_net_loss_grad(net, loss, W, b, X, &y, NULL, 1);
+    if (status == FM_OK && updates)
+        status = fm_net_store(net, -1, W, b);
+    fm_net_free(net);
+    return status;
+}
+
+static fm_status run(float *results, const fm_kernels *k, memory *m, fm_matrix X)
+{
+    fm_watch watch = {.work = 0};
+    double loss[2];
+    void *W[N_LAYERS], *b[N_LAYERS];
+    fm_status status = train(results, &loss[0], k, m, &X, 1);
+    results += N_PARAMS;
+    if (status == FM_OK)
+        status = train(results, &loss[1], k, m, &X, 0);
+    results += N_PARAMS;
+    cut(m->params, W, b);
+    for (int few = 0; few < 2 && status == FM_OK; few++) {
+        X.n_rows = few ? FEW : ROWS;
+        status = fm_predict_on(k, results, &X, N_LAYERS, units, (const void *const *)W,
+                               (const void *const *)b, activations, 0, &watch, 1);
+        results += X.n_rows * OUTPUTS;
+    }
+    for (int i = 0; i < 2 && status == FM_OK; i++)
+        results[i] = (float)loss[i];
+    return status;
+}
+
+int fm_selftest(const fm_kernels *set, const fm_kernels *emulation)
+{
+    memory *m = malloc(sizeof(*m));
+    if (!m)
+        return 0;
+    make(m);
+    const fm_matrix dense = {.dtype = FM_FLOAT32,
+                             .n_rows = ROWS,
+                             .n_cols = INPUTS,
+                             .data = m->X,
+                             .row_stride = INPUTS * sizeof(float),
+                             .col_stride = sizeof(float)};
+    const fm_matrix csr = {.dtype = FM_FLOAT32,
+                           .n_rows = ROWS,
+                           .n_cols = INPUTS,
+                           .data = m->values,
+                           .indices = m->indices,
+                           .indptr = m->indptr,
+                           .nnz = m->indptr[ROWS],
+                           .index_bytes = 4};
+    int same = 1;
+    for (int sparse = 0; sparse < 2 && same; sparse++) {
+        const fm_matrix X = sparse ? csr : dense;
+        same =
+            run(m->results[0], set, m, X) == FM_OK && run(m->results[1], emulation, m, X) == FM_OK;
+        for (int i = 0; i < N_RESULTS && same; i++)
+            same = m->results[0][i] == m->results[1][i];
+    }
+    free(m);
+    return same;
+}

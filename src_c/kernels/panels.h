@@ -1,0 +1,434 @@
+/* panels.h - the family of kernel sets that lies in panels (see gemm.h), of any
+ * element type.
+ *
+ * With FM_BF16 the operands of all products are bfloat16 numbers that lie in
+ * floats: an emulation, slower than float32, for machines without instructions
+ * for them. A product of two such numbers is exact in float; sums are floats.
+ * Rounded are: X as it is gathered, activations after f, deltas after f', and
+ * W into a copy that the update refreshes. W, b, the optimizer's state, outputs and
+ * losses stay floats.
+ *
+ * Layouts:
+ *   X, acts, Z         panels over features, ld rows
+ *   params, wide       W in panels over outputs, fan_in rows; then b, padded
+ *   params, narrow     W^T in panels over features, fan_out rows; then b, padded
+ *   params, FM_BF16    and, in FM_PARAMS only, a rounded copy of W
+ *   transposed         W^T in panels over features, fan_out rows (wide, not first)
+ *   delta              panels over outputs, ld rows (narrow: none, FM_OUTPUT serves)
+ *   output             Z^T (fan_out, ld) row-major
+ *   squares            sums of w^2 over a unit's features: [unit of features][output]
+ */
+#ifndef FM_PANELS_H
+#define FM_PANELS_H
+
+#include "kernels/activate.h"
+#include "kernels/csr.h"
+#include "kernels/family.h"
+#include "kernels/gather.h"
+#include "kernels/params.h"
+
+enum { FM_ROW_UNIT = 1 };
+
+/* ----------------------------------------------------------------- memory */
+
+/* W as products read it, in the layout of FM_PARAMS. */
+FM_INLINE T *fm_operands(const fm_stage *s)
+{
+    return FM_BF16 ? fm_bias(s, FM_PARAMS) + fm_padded(s->to->width) : fm_weights(s, FM_PARAMS);
+}
+
+static size_t fm_value_bytes(int part, const fm_value *v)
+{
+    const int64_t ld = fm_ld(v->max_rows);
+    if (part == FM_OUTPUT || (part == FM_Z && v->is_output))
+        return fm_bytes(ld, v->width, 0);
+    return part == FM_DELTA && fm_is_narrow(v) ? 0 : fm_panels_bytes(ld, v->width);
+}
+
+static size_t fm_param_bytes(int part, const fm_stage *s)
+{
+    const size_t bytes = fm_float_param_bytes(part, s);
+    size_t both;
+    if (part == FM_TRANSPOSED && bytes != SIZE_MAX)
+        return fm_is_narrow(s->to) ? 0 : fm_bytes(s->to->width, fm_padded(s->from->width), 0);
+    if (!FM_BF16 || part != FM_PARAMS)
+        return bytes;
+    return __builtin_add_overflow(bytes, (size_t)fm_weights_size(s) * sizeof(T), &both) ? SIZE_MAX
+                                                                                        : both;
+}
+
+/* Of a unit: its gradient, unless it is kept in FM_GRADIENT, and its lists. */
+typedef struct {
+    T gradient[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)]; /* or biases' */
+    fm_feature_rows lists; /* only where fm_lists_features */
+} fm_unit_scratch;
+
+FM_INLINE int fm_lists_features(const fm_stage *s)
+{
+    return !fm_is_narrow(s->to) && fm_may_list(s->from->width, s->to->width);
+}
+
+static size_t fm_scratch_bytes(const fm_stage *s)
+{
+    const int forward = fm_may_list(s->from->width, s->to->width);
+    const int backward = fm_may_list(s->to->width, s->from->width);
+    const size_t rows = forward || backward ? sizeof(fm_row_terms) : 0;
+    const size_t unit =
+        fm_lists_features(s) ? sizeof(fm_unit_scratch) : offsetof(fm_unit_scratch, lists);
+    return rows > unit ? rows : unit;
+}
+
+/* ------------------------------------------------------------------------- X */
+
+/* Rows in random order miss every cache that X does not fit into. Asking for them
+ * some rows ahead took 20-100-1 on a million rows from 40 to 35 us per step; what
+ * follows the first bytes of a row, the hardware's prefetcher sees coming. */
+enum { FM_ROWS_AHEAD = 16, FM_BYTES_AHEAD = 256 };
+
+FM_INLINE void fm_prefetch_row(const fm_batch *batch, int64_t r)
+{
+    const fm_matrix *X = batch->X;
+    const char *from = (const char *)X->data + fm_batch_row(batch, r) * X->row_stride;
+    const int64_t row_bytes = (X->n_cols - 1) * X->col_stride;
+    for (int64_t at = 0; at <= row_bytes && at < FM_BYTES_AHEAD; at += 64)
+        __builtin_prefetch(from + at);
+    if (row_bytes > 0 && row_bytes < FM_BYTES_AHEAD)
+        __builtin_prefetch(from + row_bytes);
+}
+
+static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
+{
+    const fm_batch *batch = pass->batch;
+    const fm_matrix *X = batch->X;
+    const int64_t K = X->n_cols, ld = fm_ld(s->from->max_rows);
+    const int plain = fm_is_plain(X);
+    FM_ASSERT_ROWS(s->from, pass, r0, r1);
+    for (int64_t r = r0; r < r1; r++) {
+        if (batch->rows && r + FM_ROWS_AHEAD < r1)
+            fm_prefetch_row(batch, r + FM_ROWS_AHEAD);
+        const int64_t row = fm_batch_row(batch, r);
+        T *to = (T *)s->from->part[FM_ACTS] + r * FM_PANEL;
+        int64_t k = 0;
+        if (plain) {
+            const T *from = (const T *)((const char *)X->data + row * X->row_stride);
+            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL)
+                for (int v = 0; v < FM_PANEL; v += FM_LANES)
+                    v_store(to + v, v_operand(v_load(from + k + v)));
+        } else {
+            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL) {
+                fm_read_row(to, X, row, k, FM_PANEL);
+                fm_to_operands(to, FM_PANEL);
+            }
+        }
+        if (k == K)
+            continue;
+        if (plain) {
+            const T *from = (const T *)((const char *)X->data + row * X->row_stride) + k;
+            for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+                const int64_t left = K - k - v;
+                v_store(to + v, left >= FM_LANES ? v_load(from + v)
+                                : left > 0       ? v_load_part(from + v, (int)left)
+                                                 : v_zero());
+            }
+        } else {
+            fm_read_row(to, X, row, k, K - k);
+        }
+        if (FM_PADDING != 0 || !plain) /* else the last vector brought it along */
+            fm_pad(to + K - k, FM_PANEL - (K - k));
+        fm_to_operands(to, FM_PANEL);
+    }
+}
+
+/* --------------------------------------------------------- forward, backward */
+
+/* Where a product leaves Z: hidden values become A in place unless f' needs Z. */
+FM_INLINE T *fm_raw(const fm_value *v)
+{
+    return v->part[v->is_output ? FM_DELTA : v->part[FM_Z] ? FM_Z : FM_ACTS];
+}
+
+/* What f' is computed from. */
+FM_INLINE const T *fm_derivative_of(const fm_value *v)
+{
+    return v->part[v->part[FM_Z] ? FM_Z : FM_ACTS];
+}
+
+static void fm_activate_rows(const fm_value *v, int64_t r0, int64_t r1)
+{
+    const int row = v->activation.row;
+    const int in_epilogue = row == FM_ACT_identity || row == FM_ACT_relu;
+    if (in_epilogue && !FM_BF16)
+        return;
+    for (int64_t j = 0; j < fm_panels(v->width); j++) {
+        const int64_t at = (j * fm_ld(v->max_rows) + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
+        T *A = (T *)v->part[FM_ACTS] + at;
+        if (v->part[FM_Z])
+            memcpy(A, (const T *)v->part[FM_Z] + at, (size_t)n * sizeof(T));
+        if (!in_epilogue)
+            fm_activate(&v->activation, A, n);
+        fm_to_operands(A, n);
+    }
+}
+
+/* The least that a product leaves: relu happens in its epilogue. */
+FM_INLINE T fm_floor(const fm_value *v)
+{
+    return !v->is_output && v->activation.row == FM_ACT_relu ? 0 : (T)-INFINITY;
+}
+
+static void fm_forward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
+{
+    const fm_value *to = s->to;
+    const int64_t K = s->from->width, N = to->width, ld = fm_ld(to->max_rows);
+    const T *A = s->from->part[FM_ACTS], *W = fm_operands(s), *bias = fm_bias(s, FM_PARAMS);
+    FM_ASSERT_ROWS(s->to, pass, r0, r1);
+    FM_ASSERT(s->from->part[FM_ACTS] && s->part[FM_PARAMS]);
+    if (fm_is_narrow(to)) {
+        fm_gemm_dot(to->part[FM_OUTPUT], ld, A, ld * FM_PANEL, W, K, N, r0, r1, bias);
+        return;
+    }
+    fm_gemm_rows(fm_raw(to), ld * FM_PANEL, A, FM_ALONG_PANEL, ld * FM_PANEL, W, K, N, r0, r1, bias,
+                 fm_floor(to), NULL, pass->scratch);
+    if (!to->is_output)
+        fm_activate_rows(to, r0, r1);
+}
+
+static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
+{
+    const fm_batch *batch = pass->batch;
+    const fm_matrix *X = batch->X;
+    const int64_t K = s->from->width, N = s->to->width, ld = fm_ld(s->to->max_rows);
+    const int narrow = fm_is_narrow(s->to), raw = s->raw_W != NULL;
+    const T *W = raw ? s->raw_W : fm_operands(s);
+    const T *bias = raw ? s->raw_b : fm_bias(s, FM_PARAMS);
+    const V floor = v_set1(fm_floor(s->to));
+    fm_csr_chunk chunk;
+    FM_ASSERT_ROWS(s->to, pass, r0, r1);
+    FM_ASSERT(X->indices && !s->from->part[FM_ACTS] && (s->raw_W || s->part[FM_PARAMS]));
+    for (int64_t r = r0; r < r1; r++) {
+        const int64_t row = fm_batch_row(batch, r);
+        const int64_t begin = fm_index(X->indptr, X->index_bytes, row);
+        const int64_t end = fm_index(X->indptr, X->index_bytes, row + 1);
+        if (narrow) { /* few outputs: one scalar chain each */
+            T *Z = (T *)s->to->part[FM_OUTPUT] + r;
+            T z[FM_NARROW] = {0};
+            for (int64_t i = begin; i < end; i += FM_CSR_CHUNK) {
+                int n = fm_read_chunk(&chunk, X, i, end);
+                for (int e = 0; e < n; e++) {
+                    const int64_t f = chunk.feature[e];
+                    const T *w = raw ? W + f * N : W + f / FM_PANEL * N * FM_PANEL + f % FM_PANEL;
+                    for (int64_t k = 0; k < N; k++)
+                        z[k] = v_fma(v_set1(chunk.value[e]),
+                                     v_operand(v_set1(w[raw ? k : k * FM_PANEL])), v_set1(z[k]))[0];
+                }
+            }
+            for (int64_t k = 0; k < N; k++)
+                Z[k * ld] = z[k] + bias[k];
+            continue;
+        }
+        T *Z = fm_raw(s->to) + r * FM_PANEL;
+        for (int64_t j = 0; j < fm_panels(N); j++)
+            for (int v = 0; v < FM_PANEL; v += FM_LANES)
+                v_store(Z + j * ld * FM_PANEL + v, v_zero());
+        for (int64_t i = begin; i < end; i += FM_CSR_CHUNK) {
+            int n = fm_read_chunk(&chunk, X, i, end);
+            for (int64_t j = 0; j < fm_panels(N); j++) {
+                int64_t width = raw && N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
+                fm_add_chunk(Z + j * ld * FM_PANEL, &chunk, n,
+                             raw ? W + j * FM_PANEL : W + j * K * FM_PANEL, raw ? N : FM_PANEL,
+                             width);
+            }
+        }
+        for (int64_t j = 0; j < fm_panels(N); j++)
+            for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+                T *z = Z + j * ld * FM_PANEL + v;
+                int64_t left = N - j * FM_PANEL - v;
+                int c = left >= FM_LANES ? FM_LANES : left > 0 ? (int)left : 0;
+                v_store(z, v_max(floor, v_load(z) + v_load_part(bias + j * FM_PANEL + v, c)));
+            }
+    }
+    if (!s->to->is_output)
+        fm_activate_rows(s->to, r0, r1);
+}
+
+/* Panels <-> Z^T, for rows r0..r1 of wide outputs. */
+static void fm_transpose_output(const fm_value *v, int to_panels, int64_t r0, int64_t r1)
+{
+    const int64_t N = v->width, ld = fm_ld(v->max_rows);
+    T *Z = v->part[FM_DELTA], *ZT = v->part[FM_OUTPUT];
+    for (int64_t j = 0; j < fm_panels(N); j++) {
+        const int64_t width = N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
+        T *z = Z + (j * ld + r0) * FM_PANEL, *zt = ZT + j * FM_PANEL * ld + r0;
+        if (to_panels)
+            fm_transpose(z, FM_PANEL, zt, ld, width, r1 - r0);
+        else
+            fm_transpose(zt, ld, z, FM_PANEL, r1 - r0, width);
+    }
+}
+
+static void fm_collect_outputs(const fm_value *v, int64_t r0, int64_t r1)
+{
+    if (!fm_is_narrow(v))
+        fm_transpose_output(v, 0, r0, r1);
+}
+
+static void fm_spread_delta(const fm_value *v, int64_t r0, int64_t r1)
+{
+    for (int64_t n = 0; n < v->width && FM_BF16; n++)
+        fm_to_operands((T *)v->part[FM_OUTPUT] + n * fm_ld(v->max_rows) + r0, r1 - r0);
+    if (!fm_is_narrow(v))
+        fm_transpose_output(v, 1, r0, r1);
+}
+
+static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
+{
+    const fm_value *from = s->from, *to = s->to;
+    const int64_t ld = fm_ld(to->max_rows), a_panel = ld * FM_PANEL;
+    const int narrow = fm_is_narrow(to), row = from->activation.row;
+    const T *A = fm_derivative_of(from), *mask = row == FM_ACT_relu ? A : NULL;
+    T *D = from->part[FM_DELTA];
+    FM_ASSERT_ROWS(s->to, pass, r0, r1);
+    FM_ASSERT(pass->training && s->from->part[FM_ACTS] && s->from->part[FM_DELTA]);
+    fm_gemm_rows(D, a_panel, to->part[narrow ? FM_OUTPUT : FM_DELTA],
+                 narrow ? FM_ACROSS : FM_ALONG_PANEL, narrow ? ld : a_panel,
+                 narrow ? fm_operands(s) : s->part[FM_TRANSPOSED], to->width, from->width, r0, r1,
+                 NULL, 0, mask, pass->scratch);
+    for (int64_t j = 0; j < fm_panels(from->width); j++) {
+        const int64_t at = (j * ld + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
+        if (!mask && row != FM_ACT_identity)
+            fm_activate_backward(&from->activation, D + at, A + at, n);
+        fm_to_operands(D + at, n);
+    }
+}
+
+/* ------------------------------------------------------------------ gradient */
+
+/* W^T (n, f) in panels over f, from W (f, n) in panels over n. */
+static void fm_refresh_transposed(const fm_stage *s, const fm_unit *u)
+{
+    const int64_t N = s->to->width, left = N - u->j * FM_PANEL;
+    const int64_t width = left < FM_PANEL ? left : FM_PANEL;
+    const T *W = fm_operands(s) + u->j * s->from->width * FM_PANEL;
+    T *WT = s->part[FM_TRANSPOSED];
+    for (int64_t f = u->f0; f < u->f1; f += FM_PANEL) {
+        const int64_t height = u->f1 - f < FM_PANEL ? u->f1 - f : FM_PANEL;
+        fm_transpose(WT + (f * N + u->j * FM_PANEL * FM_PANEL), FM_PANEL, W + f * FM_PANEL,
+                     FM_PANEL, height, width);
+    }
+}
+
+static void fm_refresh(const fm_stage *s, const fm_unit *u)
+{
+    const T *W = fm_weights(s, FM_PARAMS) + u->at;
+    for (int64_t i = 0; i < u->n && FM_BF16; i += FM_LANES)
+        v_store(fm_operands(s) + u->at + i, v_operand(v_load(W + i)));
+    if (s->part[FM_TRANSPOSED])
+        fm_refresh_transposed(s, u);
+    if (s->part[FM_SQUARES])
+        fm_refresh_squares(s, u);
+}
+
+/* dW of features f0..f1 from the non-zeros of a CSR batch. Wide: panel of delta,
+ * G (features, NR); narrow: delta^T, G (panels of features, n, NR). */
+static void fm_gradient_csr(const fm_stage *s, const fm_buckets *buckets, int64_t f0, int64_t f1,
+                            const T *D, int64_t ld, T *G, int resume)
+{
+    const int narrow = fm_is_narrow(s->to);
+    const int64_t u = f0 / FM_UNIT_FEATURES, N = s->to->width;
+    const T *value = buckets->value;
+    if (!resume)
+        memset(G, 0, (size_t)(narrow ? fm_padded(f1 - f0) * N : (f1 - f0) * FM_PANEL) * sizeof(T));
+    for (int64_t i = buckets->start[u]; i < buckets->start[u + 1]; i++) {
+        const int64_t f = buckets->feature[i];
+        const V x = v_set1(value[i]);
+        if (narrow) {
+            T *g = G + f / FM_PANEL * N * FM_PANEL + f % FM_PANEL;
+            for (int64_t n = 0; n < N; n++)
+                g[n * FM_PANEL] =
+                    v_fma(x, v_set1(D[n * ld + buckets->row[i]]), v_set1(g[n * FM_PANEL]))[0];
+        } else {
+            T *g = G + f * FM_PANEL;
+            const T *d = D + (int64_t)buckets->row[i] * FM_PANEL;
+            FM_EACH_VECTOR(v)
+                v_store(g + v, v_fma(x, v_load(d + v), v_load(g + v)));
+        }
+    }
+}
+
+static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int first)
+{
+    const int narrow = fm_is_narrow(s->to), resume = pass->resume;
+    const int64_t N = s->to->width, ld = fm_ld(s->to->max_rows), m = pass->batch->n_rows;
+    const T *D =
+        narrow ? s->to->part[FM_OUTPUT] : (T *)s->to->part[FM_DELTA] + u->j * ld * FM_PANEL;
+    const T *A = s->from->part[FM_ACTS];
+    fm_unit_scratch *scratch = pass->scratch;
+    T *G = s->part[FM_GRADIENT] ? fm_weights(s, FM_GRADIENT) + u->at : scratch->gradient;
+    fm_feature_rows *lists = fm_lists_features(s) ? &scratch->lists : NULL;
+    const int half = !narrow && fm_half_panel(N - u->j * FM_PANEL);
+    if (!A) {
+        fm_gradient_csr(s, pass->batch->buckets, u->f0, u->f1, D, ld, G, resume);
+        return G;
+    }
+    if (narrow) {
+        fm_gemm_narrow(G, D, ld, N, A, ld * FM_PANEL, u->f0, u->f1 - u->f0, m, resume);
+        return G;
+    }
+    A += u->f0 / FM_PANEL * ld * FM_PANEL;
+    if (lists && (first || lists->first != u->f0))
+        fm_list_features(lists, u->f0, u->f1 - u->f0, A, ld * FM_PANEL, m);
+    fm_gemm_columns(G, A, ld * FM_PANEL, u->f1 - u->f0, D, m, half, resume, lists);
+    return G;
+}
+
+/* db: the sum of delta over m rows. Wide: of one panel, (NR,), in four chains by
+ * row mod 4 because one would wait for each addition; narrow: (n,), by fm_sum16. */
+static void fm_gradient_bias(const fm_stage *s, const T *D, int64_t ld, int64_t m, T *g, int resume)
+{
+    if (!fm_is_narrow(s->to)) {
+        V sum[4][FM_NV];
+        for (int i = 0; i < 4; i++)
+            for (int v = 0; v < FM_NV; v++)
+                sum[i][v] = i == 0 && resume ? v_load(g + v * FM_LANES) : v_zero();
+        int64_t r = 0;
+        for (; r + 4 <= m; r += 4)
+            for (int i = 0; i < 4; i++)
+                for (int v = 0; v < FM_NV; v++)
+                    sum[i][v] += v_load(D + (r + i) * FM_PANEL + v * FM_LANES);
+        for (int i = 0; r < m; i++, r++)
+            for (int v = 0; v < FM_NV; v++)
+                sum[i][v] += v_load(D + r * FM_PANEL + v * FM_LANES);
+        for (int v = 0; v < FM_NV; v++)
+            v_store(g + v * FM_LANES, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
+        return;
+    }
+    for (int64_t n = 0; n < s->to->width; n++) {
+        V lanes[FM_GROUP];
+        for (int i = 0; i < FM_GROUP; i++)
+            lanes[i] = v_zero();
+        for (int64_t r = 0; r < m; r += 16)
+            FM_EACH(i, FM_GROUP) {
+                int64_t left = m - r - i * FM_LANES;
+                if (left > 0)
+                    lanes[i] += v_load_part(D + n * ld + r + i * FM_LANES,
+                                            left < FM_LANES ? (int)left : FM_LANES);
+            }
+        g[n] = (resume ? g[n] : 0) + fm_sum16(lanes);
+    }
+}
+
+static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_unit *u)
+{
+    const int narrow = fm_is_narrow(s->to);
+    const int64_t ld = fm_ld(s->to->max_rows), N = s->to->width, b0 = u->j * FM_PANEL;
+    const T *D = narrow ? s->to->part[FM_OUTPUT] : (T *)s->to->part[FM_DELTA] + b0 * ld;
+    T *g = ((fm_unit_scratch *)pass->scratch)->gradient;
+    if (s->part[FM_GRADIENT])
+        g = fm_bias(s, FM_GRADIENT) + b0;
+    else if (narrow) /* the update runs over the padding too */
+        memset(g + N, 0, (size_t)(fm_padded(N) - N) * sizeof(T));
+    fm_gradient_bias(s, D, ld, pass->batch->n_rows, g, pass->resume);
+    return g;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* set.h - one kernel set: fills a struct fm_kernels for the ISA, the element type and
+ * the family whose headers were included before. Each file of isa/ includes it once,
+ * through panel_set.h or block_set.h.
+ */
+#include "kernels/few.h"
+#include "kernels/gradient.h"
+#include "kernels/loss.h"
+
+extern const fm_kernels FM_SET;
+const fm_kernels FM_SET = {
+    .isa = FM_ISA_NAME,
+    .dtype = FM_F64 ? FM_FLOAT64 : FM_FLOAT32,
+    .item = sizeof(T),
+    .row_unit = FM_ROW_UNIT,
+    .value_bytes = fm_value_bytes,
+    .param_bytes = fm_param_bytes,
+    .scratch_bytes = fm_scratch_bytes,
+    .load = fm_load,
+    .store = fm_store,
+    .part_finite = fm_part_finite,
+    .rows_finite = fm_rows_finite,
+    .gather = fm_gather,
+    .fill_buckets = fm_fill_buckets,
+    .forward = fm_forward,
+    .forward_csr = fm_forward_csr,
+    .loss = fm_loss,
+    .outputs = fm_outputs,
+    .backward = fm_backward,
+    .n_units = fm_n_units,
+    .unit_cost = fm_unit_cost,
+    .gradient = fm_gradient,
+    .scale_gradient = fm_scale_gradient,
+    .sum_squares = fm_sum_squares,
+    .read_row = fm_read_whole_row,
+    .predict_few = fm_predict_few,
+};
