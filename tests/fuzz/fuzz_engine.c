@@ -563,11 +563,13 @@ static void check_same(const problem *p, const result *a, const result *b, int i
 {
     const int64_t n = p->X.n_rows * p->units[p->config.n_layers];
     CHECK(a->differentiated == b->differentiated && a->predicted == b->predicted);
-    if (finite_parameters(p, &a->gradient) && isfinite(a->objective)) {
+    if (a->differentiated == FM_OK && isfinite(a->objective) &&
+        finite_parameters(p, &a->gradient)) {
         CHECK(same_bits(p, &a->gradient, &b->gradient));
         CHECK(a->objective == b->objective);
     }
-    if (finite_parameters(p, &p->start) && all_finite(a->outputs, p->config.dtype, n))
+    if (a->predicted == FM_OK && finite_parameters(p, &p->start) &&
+        all_finite(a->outputs, p->config.dtype, n))
         CHECK(!memcmp(a->outputs, b->outputs, (size_t)n * item(p->config.dtype)));
     if (in_two && a->trained != FM_OK)
         return; /* the first call may have refused what the second never saw */
