@@ -288,6 +288,20 @@ PARAMETERS = {
           'float32'. 'lbfgs' may end early on so coarse a loss.
         """,
     ),
+    "class_weight": Parameter(
+        None,
+        [dict, list, StrOptions({"balanced"}), None],
+        'dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None',
+        "dict, list of dicts, 'balanced' or None",
+        """
+        Weights of the classes in the loss: that of a sample is multiplied by that of its class.
+        Scores are not affected. A dict has weights by class, 1 for those left out. 'balanced' is
+        ``n_samples / (n_classes * np.bincount(y))``, each class then counts as much as any other;
+        not available in `partial_fit`. Multilabel targets take 'balanced', or a list with a dict
+        ``{0: weight, 1: weight}`` for each label; weights of a sample's labels are multiplied.
+        """,
+        ("MLPClassifier",),
+    ),
 }
 
 # What configures the strings: parameters of objects, by the parameters that hold their values.
@@ -336,6 +350,14 @@ ATTRIBUTES = {
         "ndarray of shape (n_classes,)",
         """
         Class labels in ascending order; for multilabel targets, the column indices of y.
+        """,
+        ("MLPClassifier",),
+    ),
+    "class_weight_": Attribute(
+        "ndarray of shape (n_classes,) or (n_labels, 2)",
+        """
+        Weights of the classes in the loss; for multilabel targets, of the absence and the presence
+        of each label. Set only if `class_weight` is.
         """,
         ("MLPClassifier",),
     ),

@@ -17,7 +17,7 @@ from sklearn.utils.multiclass import type_of_target
 from ._base import BaseMLP, Matrix
 from ._parameters import constraints
 from ._sklearn import fit_context, is_first_partial_fit
-from ._training import Labels, Values, decode, encode_labels
+from ._training import Labels, Values, class_weights, decode, encode_labels
 from .activations import Activation, ActivationName
 from .losses import Loss, LossName
 from .optimizers import Optimizer, OptimizerName, is_stochastic
@@ -157,10 +157,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
           CPUs with instructions for such products (AMX, AVX512_BF16); elsewhere slower than
           'float32'. 'lbfgs' may end early on so coarse a loss.
 
+    class_weight : dict, list of dicts, 'balanced' or None, default=None
+        Weights of the classes in the loss: that of a sample is multiplied by that of its class.
+        Scores are not affected. A dict has weights by class, 1 for those left out. 'balanced' is
+        ``n_samples / (n_classes * np.bincount(y))``, each class then counts as much as any other;
+        not available in `partial_fit`. Multilabel targets take 'balanced', or a list with a dict
+        ``{0: weight, 1: weight}`` for each label; weights of a sample's labels are multiplied.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels in ascending order; for multilabel targets, the column indices of y.
+
+    class_weight_ : ndarray of shape (n_classes,) or (n_labels, 2)
+        Weights of the classes in the loss; for multilabel targets, of the absence and the presence
+        of each label. Set only if `class_weight` is.
 
     loss_ : float
         Loss of the last epoch: the mean over its mini-batches, regularisation included. For 'lbfgs'
@@ -294,6 +305,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         max_fun: int = 15000,
         n_jobs: int | None = None,
         precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
+        class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -320,6 +332,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.max_fun = max_fun
         self.n_jobs = n_jobs
         self.precision = precision
+        self.class_weight = class_weight
 
     # end
 
@@ -330,9 +343,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             labels, self._label_binarizer = encode_labels(y)
             self.classes_ = self._label_binarizer.classes_
+        self.__dict__.pop("class_weight_", None)
+        if self.class_weight is not None:
+            labels.class_weight = class_weights(self.class_weight, labels, self.classes_)
+            self.class_weight_ = labels.class_weight
         return labels
 
     def _take_classes(self, y: Any, classes: Any) -> None:
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} is not supported by partial_fit, which sees "
+                "a part of the data only. Pass the result of sklearn.utils.class_weight."
+                "compute_class_weight on a large enough sample of y, as a dict."
+            )
         if is_first_partial_fit(self, classes):
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)

@@ -19,7 +19,7 @@ from .random import random_stream
 from .session import Session
 from .state import State
 from .stochastic import StochasticFit
-from .targets import Labels, Values, decode, encode_labels
+from .targets import Labels, Values, class_weights, decode, encode_labels
 
 __all__ = [
     "LBFGSFit",
@@ -29,6 +29,7 @@ __all__ = [
     "State",
     "StochasticFit",
     "Values",
+    "class_weights",
     "decode",
     "encode_labels",
     "random_stream",

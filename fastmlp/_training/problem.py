@@ -26,7 +26,7 @@ class Problem(NamedTuple):
 
     X: Any  # ndarray or CSR matrix, float32 or float64
     targets: Labels | Values
-    sample_weight: NDArray | None
+    sample_weight: NDArray | None  # as given by the user
     widths: tuple[int, ...]
     activations: tuple[Any, ...]  # of each layer of weights
     bfloat16: bool
@@ -44,10 +44,9 @@ class Problem(NamedTuple):
         }
 
     def engine_weight(self) -> NDArray | None:
-        """Return the sample weights as the engine takes them."""
-        if self.sample_weight is None:
-            return None
-        return np.ascontiguousarray(self.sample_weight, dtype=np.float64)
+        """Return the samples' weights in the loss, as the engine takes them."""
+        weight = self.targets.weighted(self.sample_weight)
+        return None if weight is None else np.ascontiguousarray(weight, dtype=np.float64)
 
     def how_to_scale(self, dtype: DTypeLike) -> str:
         """Return, for a message, how large the data are and what to do when dtype overflows."""

@@ -6,15 +6,18 @@
     loss               row of the engine's loss table
     coded(dtype)       y as the engine takes it: int32 class positions, or a matrix of dtype
     strata()           what a validation split keeps the proportions of, or None
+    weighted(w)        sample weights in the loss, w in that of scores
     scorer(rows, w)    function of the network's outputs for these rows: their score
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import issparse
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import unique_labels
 
 from .. import _core
@@ -37,7 +40,14 @@ class Labels:
         Positions in ``classes_``, or booleans if every sample may have several labels.
     binarizer : LabelBinarizer
         Knows the kind of labels and the classes.
+
+    Attributes
+    ----------
+    class_weight : ndarray of shape (n_classes,) or (n_labels, 2), or None
+        Weights of classes in the loss, as made by ``class_weights``.
     """
+
+    class_weight: NDArray | None = None
 
     def __init__(self, codes: NDArray, binarizer: LabelBinarizer) -> None:
         self.codes = codes
@@ -52,6 +62,17 @@ class Labels:
         if self.kind == "multiclass":
             return np.ascontiguousarray(self.codes, dtype=np.int32)
         return np.ascontiguousarray(self.codes, dtype=dtype).reshape(-1, self.n_outputs)
+
+    def weighted(self, sample_weight: NDArray | None) -> NDArray | None:
+        """Return the samples' weights in the loss: their own times those of their classes."""
+        if self.class_weight is None:
+            return sample_weight
+        if self.codes.ndim == 1:
+            by_class = self.class_weight[self.codes]
+        else:
+            absence, presence = self.class_weight.T
+            by_class = np.where(self.codes, presence, absence).prod(axis=1)
+        return by_class if sample_weight is None else by_class * sample_weight
 
     def strata(self) -> NDArray | None:
         # Only two classes are stratified. So it is in scikit-learn, whose rule asks for a single
@@ -71,6 +92,58 @@ class Labels:
             return float(np.average(hits, weights=sample_weight))
 
         return accuracy
+
+
+def class_weights(class_weight: Any, labels: Labels, classes: NDArray) -> NDArray:
+    """Return the weight of each class, or of the absence and the presence of each label.
+
+    Parameters
+    ----------
+    class_weight : dict, list of dict or 'balanced'
+        As the parameter of the classifier.
+    labels : Labels
+        Training data.
+    classes : ndarray of shape (n_classes,)
+        Classes, those that do not occur in the data included.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_classes,) or (n_labels, 2)
+    """
+    if labels.codes.ndim == 1:
+        if isinstance(class_weight, list):
+            raise ValueError(
+                "class_weight must be a dict or 'balanced' where a sample has one class, got a "
+                f"list: {class_weight}."
+            )
+        y = classes[labels.codes]
+        weights = compute_class_weight(class_weight, classes=classes, y=y)
+    else:
+        weights = _weights_of_labels(class_weight, labels.codes.astype(int))
+    if not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"class_weight must hold finite numbers from 0, got {class_weight}.")
+    return weights
+
+
+def _weights_of_labels(class_weight: Any, codes: NDArray) -> NDArray:
+    n_labels = codes.shape[1]
+    if class_weight == "balanced":
+        class_weight = [class_weight] * n_labels
+    elif not isinstance(class_weight, list) or not all(type(w) is dict for w in class_weight):
+        raise ValueError(
+            "class_weight must be 'balanced' or a list of dicts where a sample may have several "
+            f"labels, got {class_weight}."
+        )
+    elif len(class_weight) != n_labels:
+        raise ValueError(
+            f"class_weight must have one dict for each label: y has {n_labels} labels, "
+            f"class_weight {len(class_weight)} dicts."
+        )
+    weights = np.ones((n_labels, 2))
+    for own, given, y in zip(weights, class_weight, codes.T, strict=True):
+        classes = np.unique(y) if given == "balanced" else np.arange(2)
+        own[classes] = compute_class_weight(given, classes=classes, y=y)
+    return weights
 
 
 def decode(outputs: NDArray, kind: str, n_classes: int) -> NDArray:
@@ -205,6 +278,9 @@ class Values:
                 f"{np.abs(self.y).max():.1e}. Scale y, or set precision='float64'."
             )
         return coded
+
+    def weighted(self, sample_weight: NDArray | None) -> NDArray | None:
+        return sample_weight
 
     def strata(self) -> None:
         return None
