@@ -155,9 +155,9 @@ typedef struct {
 /* -------------------------------------------------------------- interrupts
  * A long call asks its caller now and then whether to end, on the calling thread and
  * outside of flush-to-zero: after every 1e8 multiply-adds of this thread, or what takes
- * about as long, as soon as what it is at is done. The most that it can be at is the
- * gradient and update of one block of rows (FM_MAX_BLOCK or fewer), or the copying of
- * all weights. Being asked changes no bits. */
+ * about as long, as soon as what it is at is done: at most 1e9 of them, or 32 rows of one
+ * layer's product, or the update or the copying of all weights. Being asked changes no
+ * bits. */
 typedef struct {
     int (*interrupted)(void *arg); /* nonzero: end with FM_INTERRUPTED. NULL: not asked */
     void *arg;

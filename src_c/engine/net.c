@@ -41,6 +41,15 @@ static fm_status allocate(fm_net *net)
     return FM_OK;
 }
 
+/* Whether the gradient of one block is too much work not to ask whether to end. */
+static int is_slow(const fm_config *c)
+{
+    double work = 0;
+    for (int i = 0; i < c->n_layers; i++)
+        work += (double)c->units[i] * (double)c->units[i + 1] * (double)c->max_rows;
+    return work > FM_WORK_AT_ONCE;
+}
+
 fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config *c)
 {
     const int updates = c->optimizer.row != FM_OPTIMIZER_none;
@@ -49,7 +58,7 @@ fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config 
         .csr = c->max_nnz > 0,
         .training = 1,
         .n_slots = updates ? fm_optimizer_row(c->optimizer.row)->n_slots : 0,
-        .keeps_gradient = !updates || c->max_rows > FM_MAX_BLOCK,
+        .keeps_gradient = !updates || c->max_rows > FM_MAX_BLOCK || is_slow(c),
         .has_l2 = c->alpha != 0,
     };
     fm_net *net = *out = calloc(1, sizeof(*net));

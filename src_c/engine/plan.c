@@ -149,18 +149,31 @@ fm_plan fm_plan_copy(const fm_plan *plan, fm_arena *a)
 
 /* ---------------------------------------------------------------- stages */
 
-static fm_op *add_op(fm_plan *plan, fm_kernel *run, int stage)
+/* A product takes so many rows at a time at least, since it reads all of W for them; rows of
+ * CSR are taken one by one anyway. */
+enum { PRODUCT_ROWS = 32 };
+
+static void add_op(fm_plan *plan, fm_kernel *run, int stage, double work_per_row, int64_t least)
 {
     FM_ASSERT(plan->n_ops < 2 * plan->n_stages + 1);
-    fm_op *op = &plan->ops[plan->n_ops++];
-    *op = (fm_op){.run = run, .stage = stage};
-    return op;
+    const double rows = FM_WORK_AT_ONCE / work_per_row;
+    const int64_t unit = plan->kernels->row_unit, max_rows = plan->use.max_rows;
+    const int64_t wanted = rows < (double)max_rows ? (int64_t)rows : max_rows;
+    plan->ops[plan->n_ops++] =
+        (fm_op){.run = run,
+                .stage = stage,
+                .work_per_row = work_per_row,
+                .rows_at_once = ((wanted > least ? wanted : least) + unit - 1) / unit * unit};
 }
+
+/* Other work in multiply-adds: of an element that is copied, and of an output. */
+enum { COPY_WORK = 4, OUTPUT_WORK = 16 };
 
 static void add_product(fm_plan *plan, fm_kernel *run, int stage)
 {
     const fm_stage *s = &plan->stages[stage];
-    add_op(plan, run, stage)->work_per_row = (double)s->from->width * (double)s->to->width;
+    add_op(plan, run, stage, (double)s->from->width * (double)s->to->width,
+           stage == 0 && plan->use.csr ? 1 : PRODUCT_ROWS);
 }
 
 static void compile_ops(fm_plan *plan)
@@ -168,10 +181,11 @@ static void compile_ops(fm_plan *plan)
     const fm_kernels *k = plan->kernels;
     const int last = plan->n_stages - 1;
     if (!plan->use.csr)
-        add_op(plan, k->gather, 0);
+        add_op(plan, k->gather, 0, COPY_WORK * (double)plan->values[0].width, 1);
     for (int i = 0; i <= last; i++)
         add_product(plan, i == 0 && plan->use.csr ? k->forward_csr : k->forward, i);
-    add_op(plan, plan->use.training ? k->loss : k->outputs, last);
+    add_op(plan, plan->use.training ? k->loss : k->outputs, last,
+           OUTPUT_WORK * (double)plan->values[last + 1].width, 1);
     for (int i = last; i > 0 && plan->use.training; i--)
         add_product(plan, k->backward, i);
     plan->ops[plan->n_ops - 1].ends_phase = plan->use.training; /* by the gradient's sums */
@@ -247,19 +261,19 @@ void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, 
 {
     for (int i = 0; i < plan->n_ops; i++) {
         const fm_op *op = &plan->ops[i];
-        if (r0 < r1 && !fm_ended(watch)) {
-            op->run(&plan->stages[op->stage], pass, r0, r1);
-            fm_ends(watch, rank, op->work_per_row * (double)(r1 - r0));
+        for (int64_t r = r0; r < r1 && !fm_ended(watch); r += op->rows_at_once) {
+            const int64_t end = r1 - r < op->rows_at_once ? r1 : r + op->rows_at_once;
+            op->run(&plan->stages[op->stage], pass, r, end);
+            fm_ends(watch, rank, op->work_per_row * (double)(end - r));
         }
         if (op->ends_phase)
             fm_barrier(team);
     }
 }
 
-/* The first unit whose running cost reaches share rank / size. */
-static int64_t first_unit(const fm_plan *plan, int rank, int size)
+/* The first unit whose running cost reaches the goal. */
+static int64_t first_unit(const fm_plan *plan, double goal)
 {
-    const double goal = (double)plan->unit_cost[plan->n_units] * rank / size;
     int64_t low = 0, high = plan->n_units;
     while (low < high) {
         int64_t mid = (low + high) / 2;
@@ -271,21 +285,43 @@ static int64_t first_unit(const fm_plan *plan, int rank, int size)
     return low;
 }
 
-void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)
+static int64_t first_unit_of(const fm_plan *plan, int rank, int size)
 {
-    const fm_kernels *k = plan->kernels;
-    int64_t u = first_unit(plan, rank, size), end = first_unit(plan, rank + 1, size), base = 0;
-    for (int i = 0; i < plan->n_stages; i++) {
+    return first_unit(plan, (double)plan->unit_cost[plan->n_units] * rank / size);
+}
+
+/* Runs a kernel on a member's share of the units of all stages. watch: NULL where the walk
+ * must be completed. */
+static void walk_units(const fm_plan *plan, fm_kernel *run, const fm_pass *pass, fm_watch *watch,
+                       int rank, int size)
+{
+    const int64_t *cost = plan->unit_cost, end = first_unit_of(plan, rank + 1, size);
+    int64_t u = first_unit_of(plan, rank, size), base = 0; /* the stage's first unit */
+    for (int i = 0; u < end && i < plan->n_stages; i++) {
         const fm_stage *s = &plan->stages[i];
-        const int64_t n = k->n_units(s);
-        const int64_t stop = end < base + n ? end : base + n;
-        if (u < stop) {
-            k->gradient(s, pass, u - base, stop - base);
-            u = stop;
+        const int64_t next = base + plan->kernels->n_units(s);
+        while (u < end && u < next && !(watch && fm_ended(watch))) {
+            const int64_t first = u;
+            u = watch ? first_unit(plan, (double)cost[u] + FM_WORK_AT_ONCE) : end;
+            u = u < end ? u : end;
+            u = u < next ? u : next;
+            run(s, pass, first - base, u - base);
+            if (watch)
+                fm_ends(watch, rank, (double)(cost[u] - cost[first]));
         }
-        base += n;
+        base = next;
     }
-    FM_ASSERT(u == end);
+}
+
+void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watch, int rank,
+                        int size)
+{
+    walk_units(plan, plan->kernels->gradient, pass, pass->step ? NULL : watch, rank, size);
+}
+
+void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)
+{
+    walk_units(plan, plan->kernels->update, pass, NULL, rank, size);
 }
 
 int fm_team_size(int n_threads, double work, int64_t rows)

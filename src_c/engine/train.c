@@ -103,56 +103,81 @@ static double l2_term(const fm_net *net, double alpha)
     return 0.5 * alpha * sum;
 }
 
+/* The non-zeros of a block by unit of features, by one member for all. */
+static void fill_buckets(fm_net *net, const fm_batch *block, fm_watch *watch)
+{
+    enum { WORK = 4 };
+    const fm_kernels *k = net->plan.kernels;
+    const double work = WORK * (double)block->X->nnz / (double)block->X->n_rows;
+    for (int64_t r = 0; r < block->n_rows && !fm_ended(watch); r++, fm_ends(watch, 0, work))
+        k->count_nonzeros(&net->buckets, block, r, r + 1);
+    for (int64_t r = 0; r < block->n_rows && !fm_ended(watch); r++, fm_ends(watch, 0, work))
+        k->place_nonzeros(&net->buckets, block, r, r + 1);
+}
+
+/* Whether the run ends before this mini-batch is applied. Every member takes the same
+ * decision: the leader has not asked since they met at a barrier, and does not before the
+ * next one. */
+static int stops(fm_run *run, const fm_weighing *w, int rank)
+{
+    const int ended = fm_ended(run->watch);
+    const fm_status status = ended ? FM_INTERRUPTED : w->sum == 0 ? FM_ZERO_WEIGHT : FM_OK;
+    if (rank == 0)
+        run->status = status;
+    return status != FM_OK;
+}
+
 /* One mini-batch; returns whether the run goes on. Every member takes the same
- * decisions from the same numbers. The leader asks whether to end from the beginning of
- * a block to its first barrier, and not while weights change: a mini-batch is applied as
- * a whole or not at all. */
+ * decisions from the same numbers. The leader asks whether to end while rows pass and
+ * while gradients are summed, not while weights change: a mini-batch is applied as a
+ * whole or not at all. */
 static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int rank, int size)
 {
     fm_net *net = run->net;
     const fm_plan *plan = &net->plan;
+    const int at_once = !plan->use.keeps_gradient;
     const fm_weighing w = weigh(net, batch, run->watch, rank);
     fm_step step = net->step;
     step.alpha = w.alpha;
     step.inv_sum = 1 / w.sum;
     if (run->update)
         step.rate = fm_step_rate(&step.optimizer, run->learning_rate, run->step + 1);
+    fm_pass pass = {.training = 1,
+                    .scratch = net->scratch + (size_t)rank * net->scratch_bytes,
+                    .loss = &net->loss,
+                    .row_loss = net->row_loss,
+                    .step = at_once ? &step : NULL};
     double loss = rank == 0 ? l2_term(net, w.alpha) : 0; /* before the update changes W */
 
     for (int64_t first = 0; first < batch->n_rows; first += plan->use.max_rows) {
         fm_batch block = fm_batch_part(batch, first, plan->use.max_rows);
-        const int last = first + block.n_rows == batch->n_rows;
-        const fm_pass pass = {.batch = &block,
-                              .training = 1,
-                              .scratch = net->scratch + (size_t)rank * net->scratch_bytes,
-                              .loss = &net->loss,
-                              .row_loss = net->row_loss,
-                              .resume = first > 0,
-                              .step = last && run->update ? &step : NULL};
-        if (net->max_nnz) {
-            if (rank == 0)
-                plan->kernels->fill_buckets(&net->buckets, &block);
-            block.buckets = &net->buckets;
-        }
+        if (net->max_nnz && rank == 0)
+            fill_buckets(net, &block, run->watch);
         const int64_t r0 = fm_plan_first_row(plan, block.n_rows, rank, size);
         const int64_t r1 = fm_plan_first_row(plan, block.n_rows, rank + 1, size);
-        scale_weights(net, &block, w.scale, r0, r1);
+        if (!fm_ended(run->watch))
+            scale_weights(net, &block, w.scale, r0, r1);
+        block.buckets = net->max_nnz ? &net->buckets : NULL;
         block.row_weights = block.weights ? net->row_weights : NULL;
+        pass.batch = &block;
+        pass.resume = first > 0;
         fm_plan_pass_rows(plan, &pass, team, run->watch, rank, r0, r1);
-        if (fm_ended(run->watch) || w.sum == 0) {
-            if (rank == 0)
-                run->status = fm_ended(run->watch) ? FM_INTERRUPTED : FM_ZERO_WEIGHT;
+        if (at_once && stops(run, &w, rank))
             return 0;
-        }
         if (rank == 0)
             loss += sum_of_losses(net, &block);
-        fm_plan_pass_units(plan, &pass, rank, size);
+        fm_plan_pass_units(plan, &pass, run->watch, rank, size);
         fm_barrier(team);
     }
-    if (rank == 0) {
-        run->loss_sum += loss / w.sum * (double)batch->n_rows;
-        run->status = FM_OK;
+    if (!at_once && stops(run, &w, rank))
+        return 0;
+    if (!at_once && run->update) {
+        pass.step = &step;
+        fm_plan_update_units(plan, &pass, rank, size);
+        fm_barrier(team);
     }
+    if (rank == 0)
+        run->loss_sum += loss / w.sum * (double)batch->n_rows;
     return 1;
 }
 

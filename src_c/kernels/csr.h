@@ -63,35 +63,48 @@ FM_INLINE void fm_add_chunk(T *z, const fm_csr_chunk *chunk, int n, const T *W, 
     }
 }
 
-static void fm_fill_buckets(fm_buckets *buckets, const fm_batch *batch)
+static int64_t fm_n_buckets(const fm_matrix *X)
+{
+    return (X->n_cols + FM_UNIT_FEATURES - 1) / FM_UNIT_FEATURES;
+}
+
+/* Afterwards start holds where the non-zeros of each bucket begin. */
+static void fm_count_nonzeros(fm_buckets *buckets, const fm_batch *batch, int64_t r0, int64_t r1)
 {
     const fm_matrix *X = batch->X;
-    const int64_t units = (X->n_cols + FM_UNIT_FEATURES - 1) / FM_UNIT_FEATURES;
+    const int64_t n = fm_n_buckets(X);
+    int64_t *start = buckets->start;
+    if (r0 == 0)
+        memset(start, 0, (size_t)(n + 1) * sizeof(*start));
+    for (int64_t r = r0; r < r1; r++) {
+        const int64_t row = fm_batch_row(batch, r);
+        const int64_t end = fm_index(X->indptr, X->index_bytes, row + 1);
+        for (int64_t i = fm_index(X->indptr, X->index_bytes, row); i < end; i++)
+            start[fm_index(X->indices, X->index_bytes, i) / FM_UNIT_FEATURES + 1]++;
+    }
+    for (int64_t u = 0; u < n && r1 == batch->n_rows; u++)
+        start[u + 1] += start[u];
+}
+
+static void fm_place_nonzeros(fm_buckets *buckets, const fm_batch *batch, int64_t r0, int64_t r1)
+{
+    const fm_matrix *X = batch->X;
     int64_t *start = buckets->start;
     T *value = buckets->value;
-    memset(start, 0, (size_t)(units + 1) * sizeof(*start));
-    for (int pass = 0; pass < 2; pass++) { /* count, then place */
-        for (int64_t r = 0; r < batch->n_rows; r++) {
-            const int64_t row = fm_batch_row(batch, r);
-            const int64_t end = fm_index(X->indptr, X->index_bytes, row + 1);
-            for (int64_t i = fm_index(X->indptr, X->index_bytes, row); i < end; i++) {
-                const int64_t f = fm_index(X->indices, X->index_bytes, i);
-                const int64_t u = f / FM_UNIT_FEATURES;
-                if (pass == 0) {
-                    start[u + 1]++;
-                } else {
-                    const int64_t at = start[u]++;
-                    buckets->feature[at] = (int32_t)(f % FM_UNIT_FEATURES);
-                    buckets->row[at] = (int32_t)r;
-                    value[at] = fm_nonzero(X, i);
-                }
-            }
+    for (int64_t r = r0; r < r1; r++) {
+        const int64_t row = fm_batch_row(batch, r);
+        const int64_t end = fm_index(X->indptr, X->index_bytes, row + 1);
+        for (int64_t i = fm_index(X->indptr, X->index_bytes, row); i < end; i++) {
+            const int64_t f = fm_index(X->indices, X->index_bytes, i);
+            const int64_t at = start[f / FM_UNIT_FEATURES]++;
+            buckets->feature[at] = (int32_t)(f % FM_UNIT_FEATURES);
+            buckets->row[at] = (int32_t)r;
+            value[at] = fm_nonzero(X, i);
         }
-        if (pass == 0)
-            for (int64_t u = 0; u < units; u++)
-                start[u + 1] += start[u];
     }
-    for (int64_t u = units; u > 0; u--) /* placing moved every start to its end */
+    if (r1 < batch->n_rows)
+        return;
+    for (int64_t u = fm_n_buckets(X); u > 0; u--) /* placing moved every start to its end */
         start[u] = start[u - 1];
     start[0] = 0;
 }

@@ -11,6 +11,22 @@ static int64_t fm_unit_cost(const fm_stage *s, int64_t number, int64_t n_rows)
     return (u.f1 - u.f0) * (fm_is_narrow(s->to) ? s->to->width : FM_PANEL) * (n_rows + 16);
 }
 
+/* Weights of a unit move along their gradient G. */
+static void fm_update_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *u, const T *G)
+{
+    fm_update(s, u->at, G, u->n, 1, pass->step);
+    fm_refresh(s, u);
+}
+
+/* The first unit of every panel takes the biases along. */
+FM_INLINE int fm_has_biases(const fm_unit *u) { return u->f0 == 0; }
+
+static void fm_update_biases(const fm_stage *s, const fm_pass *pass, const fm_unit *u, const T *g)
+{
+    fm_update(s, fm_weights_size(s) + u->j * FM_PANEL, g,
+              fm_is_narrow(s->to) ? fm_padded(s->to->width) : FM_PANEL, 0, pass->step);
+}
+
 static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int64_t u1)
 {
     FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && pass->batch->n_rows <= s->to->max_rows);
@@ -18,17 +34,24 @@ static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int6
     for (int64_t i = u0; i < u1; i++) {
         const fm_unit u = fm_unit_number(s, i);
         const T *G = fm_sum_weights(s, pass, &u, i == u0);
-        if (pass->step) {
-            fm_update(s, u.at, G, u.n, 1, pass->step);
-            fm_refresh(s, &u);
-        }
-        if (u.f0 > 0)
+        if (pass->step)
+            fm_update_weights(s, pass, &u, G);
+        if (!fm_has_biases(&u))
             continue;
-        /* The first unit of every panel takes the biases along. */
         const T *g = fm_sum_biases(s, pass, &u);
         if (pass->step)
-            fm_update(s, fm_weights_size(s) + u.j * FM_PANEL, g,
-                      fm_is_narrow(s->to) ? fm_padded(s->to->width) : FM_PANEL, 0, pass->step);
+            fm_update_biases(s, pass, &u, g);
+    }
+}
+
+static void fm_update_kept(const fm_stage *s, const fm_pass *pass, int64_t u0, int64_t u1)
+{
+    FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && s->part[FM_GRADIENT] && pass->step);
+    for (int64_t i = u0; i < u1; i++) {
+        const fm_unit u = fm_unit_number(s, i);
+        fm_update_weights(s, pass, &u, fm_weights(s, FM_GRADIENT) + u.at);
+        if (fm_has_biases(&u))
+            fm_update_biases(s, pass, &u, fm_bias(s, FM_GRADIENT) + u.j * FM_PANEL);
     }
 }
 

@@ -15,7 +15,8 @@
  *     backward         delta of to -> delta of from        per stage
  *   barrier
  *   units of weights, shared out among the threads:
- *     gradient         dW = from^T delta, db = sum(delta), then the update
+ *     gradient         dW = from^T delta, db = sum(delta), and the update; where
+ *                      gradients are kept, update follows behind a barrier
  *   barrier
  * Each element of a gradient is summed over all rows by one thread in one
  * order, so results do not depend on how the ranges are cut.
@@ -140,8 +141,10 @@ typedef struct fm_kernels {
 
     /* Whether rows r0..r1 of a dense batch, as T, hold neither NaN nor infinity. */
     int (*rows_finite)(const fm_batch *batch, int64_t r0, int64_t r1);
-    /* Fills the buckets from all rows of a CSR batch. */
-    void (*fill_buckets)(fm_buckets *buckets, const fm_batch *batch);
+    /* Fills the buckets from all rows of a CSR batch: first counts those of every row, then
+     * places them. Called on rows r0..r1 in this order. */
+    void (*count_nonzeros)(fm_buckets *buckets, const fm_batch *batch, int64_t r0, int64_t r1);
+    void (*place_nonzeros)(fm_buckets *buckets, const fm_batch *batch, int64_t r0, int64_t r1);
 
     fm_kernel *gather;       /* rows of dense X into the first value */
     fm_kernel *forward;      /* A = f(from W + b); outputs: only Z */
@@ -153,6 +156,7 @@ typedef struct fm_kernels {
     int64_t (*n_units)(const fm_stage *stage);
     int64_t (*unit_cost)(const fm_stage *stage, int64_t unit, int64_t n_rows);
     fm_kernel *gradient;     /* of units; their update if there is a step */
+    fm_kernel *update;       /* of units, by FM_GRADIENT */
     /* FM_GRADIENT = (FM_GRADIENT + alpha W) * inv_sum, without alpha for b. */
     void (*scale_gradient)(const fm_stage *stage, double alpha, double inv_sum);
     double (*sum_squares)(const fm_stage *stage); /* |W|^2, from FM_SQUARES */
