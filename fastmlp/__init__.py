@@ -4,7 +4,7 @@ __version__ = "0.1.0"
 
 from . import activations, callbacks, initializers, losses, optimizers, schedules
 from ._config import show_config
-from .mlp import MLPClassifier, MLPRegressor
+from .mlp import MLPClassifier, MLPRegressor, load_model
 
 __all__ = [
     "MLPClassifier",
@@ -13,6 +13,7 @@ __all__ = [
     "activations",
     "callbacks",
     "initializers",
+    "load_model",
     "losses",
     "optimizers",
     "schedules",

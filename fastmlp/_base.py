@@ -6,6 +6,7 @@ validation; arrays that plainly need none do not pay for it.
 """
 
 import copy
+import os
 import warnings
 from typing import Any, ClassVar, Self
 
@@ -17,7 +18,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import __version__, _core, _network
+from . import __version__, _core, _files, _network
 from ._families import Choice, name_of
 from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
@@ -328,6 +329,30 @@ class BaseMLP(BaseEstimator):
         coefs = [np.require(W, dtype, "CA") for W in coefs]
         intercepts = [np.require(b, dtype, "CA") for b in intercepts]
         return _core.predict(X, coefs, intercepts, layers, bfloat16=bfloat16, n_threads=n_threads)
+
+    # --------------------------------------------------------------------------------- files
+
+    def save_model(self, path: str | os.PathLike) -> None:
+        """Write the fitted estimator to a file that :func:`fastmlp.load_model` reads.
+
+        The file is in the safetensors format: weights and other arrays as tensors, class,
+        parameters and structure as JSON in its header, a SHA-256 of everything at its end. It holds
+        what a pickle holds, the optimizer's state if the last training call was `partial_fit`
+        included, but no code: files of unknown origin may be loaded, and programs in other
+        languages can read them.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Name of the file. A file of that name is replaced when the new one is complete.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or an attribute is neither a number, a string, an array nor an object of
+            fastmlp, such as a function or a RandomState instance, or if this is a subclass.
+        """
+        _files.save(self, path)
 
     # ------------------------------------------------------------------- scikit-learn's hooks
 

@@ -3,6 +3,7 @@
 Both classes keep scikit-learn's names, defaults, random stream, warnings and errors.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,6 +15,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 
+from . import _files
 from ._base import BaseMLP, Matrix
 from ._parameters import constraints
 from ._sklearn import fit_context, is_first_partial_fit
@@ -832,3 +834,38 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         outputs = self._outputs(X)
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+
+def load_model(path: str | os.PathLike) -> MLPClassifier | MLPRegressor:
+    """Read an estimator from a file that its method `save_model` has written.
+
+    Nothing in a file is executed. Files that are truncated, damaged, made up or of a newer format
+    are refused, in time and memory in proportion to their size.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Name of the file.
+
+    Returns
+    -------
+    estimator : MLPClassifier or MLPRegressor
+        The estimator as it was: the same parameters, the same predictions bit by bit. Training goes
+        on (`partial_fit`, ``warm_start``) as it does after unpickling.
+
+    Raises
+    ------
+    ValueError
+        If this is no such file, or not what was written.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from fastmlp import MLPRegressor, load_model
+    >>> reg = MLPRegressor(solver="lbfgs", random_state=0).fit([[0.0], [1.0], [2.0]], [1, 3, 5])
+    >>> path = os.path.join(tempfile.mkdtemp(), "line.safetensors")
+    >>> reg.save_model(path)
+    >>> load_model(path).predict([[3.0]]) == reg.predict([[3.0]])
+    array([ True])
+    """
+    return _files.load(path, {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor})

@@ -75,9 +75,12 @@ FAMILIES = {"activations", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
     "__init__": {"mlp", "_config", *FAMILIES, "callbacks", "initializers"},
     "_config": {"_core"},
-    "mlp": {"_base", "_parameters", "_training", "_sklearn", *FAMILIES},
+    "mlp": {"_base", "_files", "_parameters", "_training", "_sklearn", *FAMILIES},
     "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
-    | {"optimizers"},
+    | {"_files", "optimizers"},
+    "_files": {"_safetensors", "_parameters", "_network", "_training", "_families"}
+    | {"optimizers", "schedules"},
+    "_safetensors": set(),
     "_parameters": {"_network", "_families", "_sklearn", *FAMILIES},
     "_network": {"_families", "initializers"},
     **{name: {"_families"} for name in [*FAMILIES, "initializers"]},
