@@ -933,6 +933,26 @@ def test_failed_fit_changes_nothing(name, solver, warm_start):
     np.testing.assert_array_equal(fitted.predict(X), expected)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("where", ["lowest", "around zero", "highest", "far apart"])
+def test_integer_labels(dtype, where):
+    rng = np.random.default_rng(0)
+    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    labels = {
+        "lowest": [low, low + 1, min(low + 3, high)],
+        "around zero": [max(low, -2), 0, 1],
+        "highest": [max(high - 7, low), high - 1, high],
+        "far apart": [low, high],
+    }[where]
+    y = np.array(labels, dtype=dtype)[rng.integers(len(labels), size=40)]
+    X = rng.standard_normal((len(y), 3))
+    ours = MLPClassifier(max_iter=2, random_state=0).fit(X, y)
+    theirs = original.MLPClassifier(max_iter=2, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+    assert ours.classes_.dtype == theirs.classes_.dtype
+    np.testing.assert_allclose(ours.loss_, theirs.loss_)
+
+
 def test_failed_first_partial_fit_leaves_no_classes():
     estimator = MLPClassifier(**SMALL)
     with pytest.raises(ValueError, match="NaN"):

@@ -226,6 +226,20 @@ def _check_classes(found: NDArray, known: NDArray, warm_start: bool) -> None:
         )
 
 
+def _counted(y: NDArray) -> tuple[NDArray, NDArray] | None:
+    """Return what np.unique does, without sorting; None unless y holds integers that are near."""
+    if y.dtype.kind != "i" or len(y) == 0:
+        return None
+    low, high = int(np.minimum.reduce(y)), int(np.maximum.reduce(y))
+    if high - low >= len(y):
+        return None
+    offsets = np.subtract(y, low, dtype=np.int64)
+    counts = np.bincount(offsets)
+    present = np.flatnonzero(counts)
+    codes = offsets if len(present) == len(counts) else np.searchsorted(present, offsets)
+    return (present + low).astype(y.dtype, copy=False), codes
+
+
 def _plain_codes(y: NDArray) -> tuple[NDArray, NDArray] | None:
     """Return classes and codes of a one-dimensional array of numbers or strings.
 
@@ -233,7 +247,7 @@ def _plain_codes(y: NDArray) -> tuple[NDArray, NDArray] | None:
     """
     if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biufU":
         return None
-    classes, codes = np.unique(y, return_inverse=True)
+    classes, codes = _counted(y) or np.unique(y, return_inverse=True)
     if y.dtype.kind == "f":
         # Whole numbers only, and none that int64 cannot hold.
         if not (np.abs(classes) < 2.0**63).all() or (classes != np.trunc(classes)).any():
