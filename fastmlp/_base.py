@@ -33,6 +33,9 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 # Combinations of parameters that scikit-learn has found valid. Its check takes 0.15 ms.
 _valid_parameters: set[tuple] = set()
 
+# Types of which a value is valid or not; of others all values are.
+_BY_VALUE = {int, float, str, bool, type(None)}
+
 
 def _is_plain(X: Any) -> bool:
     """Whether X is an array that the engine takes as it is, finite numbers granted."""
@@ -67,24 +70,20 @@ class BaseMLP(BaseEstimator):
 
     def _validate_params(self) -> None:
         """Check the constructor's parameters, those seen before at a glance."""
-        key: list[Any] | None = [type(self)]
-        for name in self._parameter_constraints:
-            value = getattr(self, name)
-            kind = type(value)
-            key.append(kind)
-            if kind in (int, float, str, bool) or (
-                kind is tuple and all(type(item) is int for item in value)
-            ):
-                key.append(value)
-            elif kind not in (type(None), list, np.random.RandomState) and not issubclass(
-                kind, Choice
-            ):
-                key = None
-                break
-        if key is None or tuple(key) not in _valid_parameters:
+        values = [getattr(self, name) for name in self._parameter_constraints]
+        kinds = tuple(map(type, values))
+        known = True
+        for i in [i for i, kind in enumerate(kinds) if kind not in _BY_VALUE]:
+            kind, value = kinds[i], values[i]
+            if kind is tuple and all(type(item) is int for item in value):
+                continue
+            values[i] = None
+            known &= kind is list or kind is np.random.RandomState or issubclass(kind, Choice)
+        key = (type(self), kinds, *values)
+        if not known or key not in _valid_parameters:
             super()._validate_params()
-            if key is not None and len(_valid_parameters) < 10_000:
-                _valid_parameters.add(tuple(key))
+            if known and len(_valid_parameters) < 10_000:
+                _valid_parameters.add(key)
 
     def _knows_width(self, X: NDArray) -> bool:
         """Whether X has as many features as in fit, and there are no names to compare."""
