@@ -86,11 +86,22 @@ cdef extern from "fastmlp.h" nogil:
         int (*interrupted)(void *arg) noexcept nogil
         void *arg
 
-    ctypedef struct fm_config:
+    ctypedef struct fm_layer:
+        int64_t width
+        fm_choice activation
+
+    ctypedef struct fm_network:
         fm_dtype dtype
+        int64_t n_inputs
         int n_layers
-        const int64_t *units
-        const fm_choice *activations
+        const fm_layer *layers
+
+    ctypedef struct fm_parameters:
+        void *W
+        void *b
+
+    ctypedef struct fm_config:
+        fm_network network
         fm_choice loss, optimizer
         double alpha
         int64_t max_rows, max_nnz
@@ -103,17 +114,16 @@ cdef extern from "fastmlp.h" nogil:
     fm_status fm_net_create(fm_net **out, const fm_config *config)
     void fm_net_free(fm_net *net)
     const char *fm_net_isa(const fm_net *net)
-    fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b)
-    fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b)
+    fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers)
+    fm_status fm_net_store(const fm_net *net, int slot, const fm_parameters *layers)
     int fm_net_state_finite(const fm_net *net)
     fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_matrix *X,
                            const fm_targets *y, const double *sample_weight,
                            const int64_t *order, int64_t n_order, int64_t batch_size,
                            double learning_rate, int n_threads)
-    fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *const *db,
+    fm_status fm_net_loss_grad(fm_net *net, double *loss, const fm_parameters *gradient,
                                const fm_matrix *X, const fm_targets *y,
                                const double *sample_weight, int n_threads)
-    fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
-                         const int64_t *units, const void *const *W, const void *const *b,
-                         const fm_choice *activations, const char *isa, int check_finite,
+    fm_status fm_predict(void *out, const fm_matrix *X, const fm_network *network,
+                         const fm_parameters *parameters, const char *isa, int check_finite,
                          const fm_interrupt *interrupt, int n_threads)

@@ -353,17 +353,19 @@ cdef int _read_matrix(fm_matrix *X, obj, _Buffers buffers) except -1:
     return 0
 
 
-cdef int _read_params(const void **W, const void **b, coefs, intercepts, const int64_t *units,
-                      int n_layers, fm_dtype dtype, bint writable, _Buffers buffers) except -1:
+cdef int _read_params(fm_parameters *parameters, coefs, intercepts, const fm_network *network,
+                      fm_dtype dtype, bint writable, _Buffers buffers) except -1:
     """Pointers to the arrays of each layer, after a check of shape and dtype."""
     cdef Py_buffer *view
-    cdef int i, flags = PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0)
+    cdef int64_t fan_in = network.n_inputs, fan_out
+    cdef int i, n_layers = network.n_layers, flags = PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0)
     if len(coefs) != n_layers or len(intercepts) != n_layers:
         raise ValueError(
             f"expected coefs and intercepts of {n_layers} layers, "
             f"got {len(coefs)} and {len(intercepts)}"
         )
     for i in range(n_layers):
+        fan_out = network.layers[i].width
         for values in (coefs[i], intercepts[i]):
             is_coef = values is coefs[i]
             try:
@@ -374,21 +376,21 @@ cdef int _read_params(const void **W, const void **b, coefs, intercepts, const i
                     f"{'writable ' if writable else ''}array: {error}"
                 ) from None
             if is_coef:
-                right = view.ndim == 2 and view.shape[0] == units[i] \
-                    and view.shape[1] == units[i + 1]
+                right = view.ndim == 2 and view.shape[0] == fan_in and view.shape[1] == fan_out
             else:
-                right = view.ndim == 1 and view.shape[0] == units[i + 1]
+                right = view.ndim == 1 and view.shape[0] == fan_out
             if not right or not _is_float(view, dtype) or not _is_aligned(view):
-                wanted = f"({units[i]}, {units[i + 1]})" if is_coef else f"({units[i + 1]},)"
+                wanted = f"({fan_in}, {fan_out})" if is_coef else f"({fan_out},)"
                 raise ValueError(
                     f"{'coefs' if is_coef else 'intercepts'}[{i}] must have shape {wanted} and "
                     f"dtype {'float32' if dtype == FM_FLOAT32 else 'float64'}, got shape "
                     f"{np.shape(values)} and dtype {np.asarray(values).dtype}"
                 )
             if is_coef:
-                W[i] = view.buf
+                parameters[i].W = view.buf
             else:
-                b[i] = view.buf
+                parameters[i].b = view.buf
+        fan_in = fan_out
     return 0
 
 
@@ -413,10 +415,6 @@ cdef int _choose(fm_choice *chosen, str what, dict numbers, row_function row_at,
     if name is not choice:
         _set_parameters(chosen, row, f"{what} {name!r}", choice[1:])
     return 0
-
-
-cdef int _choose_activation(fm_choice *chosen, choice) except -1:
-    return _choose(chosen, "activation", _ACTIVATION_NUMBERS, fm_activation_row, choice)
 
 
 cdef int _set_parameters(fm_choice *chosen, const fm_table_row *row, str what,
@@ -451,29 +449,33 @@ cdef str _bounds(const fm_parameter *p):
     return f"in {left}{p.low:g}, {p.high:g}{right}"
 
 
-cdef class _Layers:
-    """C arrays with one entry per layer."""
+cdef class _Network:
+    """The engine's description of a network, and room for pointers to its parameters."""
 
-    cdef int n
-    cdef int64_t *units
-    cdef fm_choice *activations
-    cdef const void **W
-    cdef const void **b
+    cdef fm_network c
+    cdef fm_layer *layers
+    cdef fm_parameters *parameters
 
-    def __cinit__(self, int n):
-        self.n = n
-        self.units = <int64_t *>calloc(n + 1, sizeof(int64_t))
-        self.activations = <fm_choice *>calloc(n, sizeof(fm_choice))
-        self.W = <const void **>calloc(n, sizeof(void *))
-        self.b = <const void **>calloc(n, sizeof(void *))
-        if not self.units or not self.activations or not self.W or not self.b:
+    def __cinit__(self, units, activations, fm_dtype dtype):
+        cdef int i, n = len(units) - 1
+        if n < 1 or len(activations) != n:
+            raise ValueError("units needs at least two numbers and activations one choice less")
+        self.layers = <fm_layer *>calloc(n, sizeof(fm_layer))
+        self.parameters = <fm_parameters *>calloc(n, sizeof(fm_parameters))
+        if not self.layers or not self.parameters:
             raise MemoryError
+        self.c = fm_network(dtype, units[0], n, self.layers)
+        for i in range(n):
+            self.layers[i].width = units[i + 1]
+            _choose(&self.layers[i].activation, "activation", _ACTIVATION_NUMBERS,
+                    fm_activation_row, activations[i])
 
     def __dealloc__(self):
-        free(self.units)
-        free(self.activations)
-        free(self.W)
-        free(self.b)
+        free(self.layers)
+        free(self.parameters)
+
+    cdef int64_t n_outputs(self):
+        return self.layers[self.c.n_layers - 1].width
 
 
 cdef fm_dtype _dtype_number(dtype) except *:
@@ -532,7 +534,7 @@ cdef class Net:
 
     cdef fm_net *net
     cdef fm_dtype kind
-    cdef _Layers layers
+    cdef _Network network
     cdef bint busy
     cdef int64_t _step, asked
     # The data of the last call, kept open: an epoch's runs all use the same.
@@ -546,22 +548,12 @@ cdef class Net:
     def __init__(self, units, *, dtype, activations, loss, bint bfloat16=False, optimizer=None,
                  double alpha=0.0, int64_t max_rows=200, int64_t max_nnz=0, isa=None):
         cdef fm_config config
-        cdef int i, n = len(units) - 1
         cdef bytes isa_name = None if isa is None else str(isa).encode()
         if self.net != NULL:
             raise RuntimeError("a Net is initialised once")
-        if n < 1 or len(activations) != n:
-            raise ValueError("units needs at least two numbers and activations one name less")
         self.kind = _dtype_number(dtype)
-        self.layers = _Layers(n)
-        for i in range(n + 1):
-            self.layers.units[i] = units[i]
-        for i in range(n):
-            _choose_activation(&self.layers.activations[i], activations[i])
-        config.dtype = _arithmetic(self.kind, bfloat16)
-        config.n_layers = n
-        config.units = self.layers.units
-        config.activations = self.layers.activations
+        self.network = _Network(units, activations, _arithmetic(self.kind, bfloat16))
+        config.network = self.network.c
         _choose(&config.loss, "loss", _LOSS_NUMBERS, fm_loss_row, loss)
         config.optimizer.row = -1
         if optimizer is not None:
@@ -616,19 +608,18 @@ cdef class Net:
         return 0
 
     cdef int copy(self, int slot, coefs, intercepts, bint out) except -1:
-        cdef _Layers l
+        cdef fm_parameters *parameters = self.network.parameters
         cdef _Buffers buffers
         cdef fm_status status
         self.enter()
         try:
-            l = self.layers
-            buffers = _Buffers(2 * l.n)
-            _read_params(l.W, l.b, coefs, intercepts, l.units, l.n, self.kind, out, buffers)
+            buffers = _Buffers(2 * self.network.c.n_layers)
+            _read_params(parameters, coefs, intercepts, &self.network.c, self.kind, out, buffers)
             with nogil:
                 if out:
-                    status = fm_net_store(self.net, slot, <void *const *>l.W, <void *const *>l.b)
+                    status = fm_net_store(self.net, slot, parameters)
                 else:
-                    status = fm_net_load(self.net, slot, l.W, l.b)
+                    status = fm_net_load(self.net, slot, parameters)
         finally:
             self.busy = False
         if status != FM_OK:
@@ -668,16 +659,16 @@ cdef class Net:
         """Describe the data to the engine, unless it is that of the last call."""
         cdef Py_buffer *view
         cdef _Buffers buffers
-        cdef int64_t n_outputs = self.layers.units[self.layers.n]
+        cdef int64_t n_outputs = self.network.n_outputs()
         if self.data_buffers is not None and X is self.data_X and y is self.data_y \
                 and sample_weight is self.data_weight and _same_csr(X, self.data_csr):
             return 0
         self.data_buffers = None
         buffers = _Buffers(6)
         _read_matrix(&self.X, X, buffers)
-        if self.X.n_cols != self.layers.units[0]:
+        if self.X.n_cols != self.network.c.n_inputs:
             raise ValueError(
-                f"X has {self.X.n_cols} columns, the network takes {self.layers.units[0]}"
+                f"X has {self.X.n_cols} columns, the network takes {self.network.c.n_inputs}"
             )
         view = buffers.get(y, PyBUF_C_CONTIGUOUS)
         self.y.labels = NULL
@@ -715,17 +706,18 @@ cdef class Net:
         self.data_X = self.data_y = self.data_weight = self.data_csr = self.data_buffers = None
         self.busy = False
 
-    cdef int cut_flat(self, Py_buffer *flat, const void **W, const void **b) except -1:
+    cdef int cut_flat(self, Py_buffer *flat, fm_parameters *parameters) except -1:
         """Pointers into a vector [W0 .. WL | b0 .. bL]."""
-        cdef _Layers l = self.layers
-        cdef int64_t at = 0
+        cdef const fm_network *n = &self.network.c
+        cdef int64_t at = 0, fan_in = n.n_inputs
         cdef int i
-        for i in range(l.n):
-            W[i] = <char *>flat.buf + at * flat.itemsize
-            at += l.units[i] * l.units[i + 1]
-        for i in range(l.n):
-            b[i] = <char *>flat.buf + at * flat.itemsize
-            at += l.units[i + 1]
+        for i in range(n.n_layers):
+            parameters[i].W = <char *>flat.buf + at * flat.itemsize
+            at += fan_in * n.layers[i].width
+            fan_in = n.layers[i].width
+        for i in range(n.n_layers):
+            parameters[i].b = <char *>flat.buf + at * flat.itemsize
+            at += n.layers[i].width
         if flat.ndim != 1 or flat.shape[0] != at or not _is_float(flat, self.kind) \
                 or not _is_aligned(flat):
             raise ValueError(f"params and grad must be {self.dtype} of shape ({at},)")
@@ -802,25 +794,25 @@ cdef class Net:
         """
         cdef double loss = 0
         cdef fm_status status
-        cdef _Layers l
-        cdef _Layers g
+        cdef fm_parameters *gradient = NULL
         cdef _Buffers buffers = _Buffers(2)
         cdef Py_buffer *p = buffers.get(params, PyBUF_C_CONTIGUOUS)
         cdef Py_buffer *d = buffers.get(grad, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         self.enter()
         try:
-            l = self.layers
-            g = _Layers(l.n)
-            self.cut_flat(p, l.W, l.b)
-            self.cut_flat(d, g.W, g.b)
+            gradient = <fm_parameters *>calloc(self.network.c.n_layers, sizeof(fm_parameters))
+            if gradient == NULL:
+                raise MemoryError
+            self.cut_flat(p, self.network.parameters)
+            self.cut_flat(d, gradient)
             self.open_data(X, y, sample_weight)
             with nogil:
-                status = fm_net_load(self.net, -1, l.W, l.b)
+                status = fm_net_load(self.net, -1, self.network.parameters)
                 if status == FM_OK:
-                    status = fm_net_loss_grad(self.net, &loss, <void *const *>g.W,
-                                              <void *const *>g.b, &self.X, &self.y, self.weight,
-                                              n_threads)
+                    status = fm_net_loss_grad(self.net, &loss, gradient, &self.X, &self.y,
+                                              self.weight, n_threads)
         finally:
+            free(gradient)
             self.busy = False
         if status != FM_OK:
             _raise(status)
@@ -852,7 +844,7 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
         None if X holds NaN or infinity and `check_finite` is set.
     """
     cdef int i, n = len(coefs)
-    cdef _Layers l = _Layers(n)
+    cdef _Network network
     cdef _Buffers buffers = _Buffers(2 * n + 5)
     cdef fm_matrix matrix
     cdef fm_status status
@@ -867,26 +859,26 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     dtype = coefs[0].dtype
     cdef fm_dtype kind = _dtype_number(dtype)
     cdef fm_dtype arithmetic = _arithmetic(kind, bfloat16)
+    units = []
     for i in range(n):
         shape = coefs[i].shape
-        if len(shape) != 2 or (i > 0 and shape[0] != l.units[i]):
+        if len(shape) != 2 or (i > 0 and shape[0] != units[i]):
             raise ValueError(
                 f"coefs[{i}] has shape {shape}, expected two dimensions"
-                + (f" and {l.units[i]} rows" if i > 0 else "")
+                + (f" and {units[i]} rows" if i > 0 else "")
             )
-        l.units[i] = shape[0]
-        l.units[i + 1] = shape[1]
-        _choose_activation(&l.activations[i], activations[i])
-    _read_params(l.W, l.b, coefs, intercepts, l.units, n, kind, False, buffers)
+        units[i:] = shape
+    network = _Network(units, activations, arithmetic)
+    _read_params(network.parameters, coefs, intercepts, &network.c, kind, False, buffers)
     _read_matrix(&matrix, X, buffers)
-    if matrix.n_cols != l.units[0]:
-        raise ValueError(f"X has {matrix.n_cols} columns, the network takes {l.units[0]}")
-    out = np.empty((matrix.n_rows, l.units[n]), dtype)
+    if matrix.n_cols != units[0]:
+        raise ValueError(f"X has {matrix.n_cols} columns, the network takes {units[0]}")
+    out = np.empty((matrix.n_rows, units[n]), dtype)
     out_view = buffers.get(out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     out_data = out_view.buf
     with nogil:
-        status = fm_predict(out_data, &matrix, arithmetic, n, l.units, l.W, l.b, l.activations,
-                            isa_chars, check_finite, &interrupt, n_threads)
+        status = fm_predict(out_data, &matrix, &network.c, network.parameters, isa_chars,
+                            check_finite, &interrupt, n_threads)
     if status == FM_NOT_FINITE:
         return None
     if status != FM_OK:

@@ -1,12 +1,13 @@
 /* fastmlp.h - the engine's manual: training and prediction of dense networks.
  *
- * A network has n_layers weight layers. Layer l computes
+ * A network has n_layers layers of weights. Layer l computes
  *     Z_l = A_l W_l + b_l,   A_{l+1} = f_l(Z_l),   A_0 = X,
- * with W_l of shape (units[l], units[l + 1]), row-major in every array that
- * crosses this interface. The engine knows nothing of Python.
+ * with W_l of shape (fan_in, fan_out), row-major in every array that crosses this
+ * interface. fan_out is the width of the layer, fan_in that of the layer before, n_inputs
+ * for the first. The engine knows nothing of Python.
  *
  * Conventions
- *   - T is float or double, fixed per network by fm_config.dtype.
+ *   - T is float or double, fixed by fm_network.dtype.
  *   - Outputs come first among the arguments, then inputs, sizes, options.
  *   - Inputs are never written. Outputs must not overlap inputs.
  *   - A function returns an fm_status; everything but FM_OK leaves outputs
@@ -131,6 +132,27 @@ FM_API const char *fm_bfloat16_isa_name(int i, int *available);
  * failure. */
 FM_API fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype);
 
+/* ----------------------------------------------------------------- network */
+
+typedef struct {
+    int64_t width;
+    fm_choice activation;
+} fm_layer;
+
+/* What a network computes, in training and prediction. */
+typedef struct {
+    fm_dtype dtype;
+    int64_t n_inputs;
+    int n_layers;            /* at least one */
+    const fm_layer *layers;  /* (n_layers,): hidden layers, then the output */
+} fm_network;
+
+/* Arrays of a layer's parameters, or of numbers that belong to them, of T. */
+typedef struct {
+    void *W;                 /* (fan_in, fan_out) */
+    void *b;                 /* (fan_out,) */
+} fm_parameters;
+
 /* -------------------------------------------------------------------- data
  * X: dense with any strides (in bytes, may be negative), or CSR. The element
  * type may differ from T; it is converted as rows are gathered. */
@@ -163,7 +185,7 @@ typedef struct {
     void *arg;
 } fm_interrupt;
 
-/* ----------------------------------------------------------------- network */
+/* ---------------------------------------------------------------- training */
 
 /* Larger mini-batches pass through in blocks of this many rows, the gradient
  * being summed block after block: activations stay in cache and memory does not
@@ -171,10 +193,7 @@ typedef struct {
 enum { FM_MAX_BLOCK = 1024 };
 
 typedef struct {
-    fm_dtype dtype;
-    int n_layers;               /* weight layers, at least one */
-    const int64_t *units;       /* (n_layers + 1,) */
-    const fm_choice *activations; /* (n_layers,): hidden layers, then the output */
+    fm_network network;
     fm_choice loss;
     fm_choice optimizer;        /* of row -1: loss_grad only */
     double alpha;               /* L2 term: loss += alpha/2 |W|^2 / sum of weights */
@@ -193,12 +212,11 @@ FM_API fm_status fm_net_create(fm_net **out, const fm_config *config);
 FM_API void fm_net_free(fm_net *net); /* NULL is fine */
 FM_API const char *fm_net_isa(const fm_net *net);
 
-/* Copies parameters in or out. W[l] is (units[l], units[l+1]) row-major, b[l]
- * is (units[l+1],), both of T. Slot -1 is the parameters themselves, slots
- * 0 .. n_slots-1 the optimizer's state (adam: m, v; sgd: velocity), zero at
- * creation. */
-FM_API fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b);
-FM_API fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b);
+/* Copies parameters in or out; layers: (n_layers,). Slot -1 is the parameters
+ * themselves, slots 0 .. n_slots-1 the optimizer's state (adam: m, v; sgd: velocity),
+ * zero at creation. */
+FM_API fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers);
+FM_API fm_status fm_net_store(const fm_net *net, int slot, const fm_parameters *layers);
 
 /* Whether all of the solver's state is finite. In adam the square of a gradient may
  * overflow T: that weight then stands still, and no other number shows it. */
@@ -218,18 +236,17 @@ FM_API fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, cons
                               double learning_rate, int n_threads);
 
 /* Loss and gradient at the current parameters over all rows of X (processed
- * in blocks of at most max_rows). dW, db like W, b of fm_net_load. */
-FM_API fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *const *db,
+ * in blocks of at most max_rows). gradient: like layers of fm_net_store. */
+FM_API fm_status fm_net_loss_grad(fm_net *net, double *loss, const fm_parameters *gradient,
                                   const fm_matrix *X, const fm_targets *y,
                                   const double *sample_weight, int n_threads);
 
-/* Forward pass without a network object. out: (X->n_rows, units[n_layers])
- * row-major of T. Scratch memory is one block of rows per thread. With
- * check_finite, returns FM_NOT_FINITE when X, as T, holds NaN or inf. interrupt may
- * be NULL. */
-FM_API fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
-                            const int64_t *units, const void *const *W, const void *const *b,
-                            const fm_choice *activations, const char *isa, int check_finite,
+/* Forward pass without a network object. out: (X->n_rows, width of the last layer)
+ * row-major of T; parameters: (n_layers,). Scratch memory is one block of rows per
+ * thread. With check_finite, returns FM_NOT_FINITE when X, as T, holds NaN or inf.
+ * interrupt may be NULL. */
+FM_API fm_status fm_predict(void *out, const fm_matrix *X, const fm_network *network,
+                            const fm_parameters *parameters, const char *isa, int check_finite,
                             const fm_interrupt *interrupt, int n_threads);
 
 /* ----------------------------------------------------------------- threads

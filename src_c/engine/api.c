@@ -8,23 +8,20 @@ fm_status fm_net_create(fm_net **out, const fm_config *config)
     fm_status status = fm_check_config(config);
     if (status != FM_OK)
         return status;
-    const fm_kernels *kernels = fm_select_kernels(config->isa, config->dtype, &status);
+    const fm_kernels *kernels = fm_select_kernels(config->isa, config->network.dtype, &status);
     return kernels ? fm_net_build(out, kernels, config) : status;
 }
 
-fm_status fm_predict(void *out, const fm_matrix *X, fm_dtype dtype, int n_layers,
-                     const int64_t *units, const void *const *W, const void *const *b,
-                     const fm_choice *activations, const char *isa, int check_finite,
+fm_status fm_predict(void *out, const fm_matrix *X, const fm_network *network,
+                     const fm_parameters *parameters, const char *isa, int check_finite,
                      const fm_interrupt *interrupt, int n_threads)
 {
     fm_watch watch = {.interrupt = interrupt ? *interrupt : (fm_interrupt){NULL, NULL}};
-    fm_status status =
-        fm_check_prediction(X, dtype, n_layers, units, activations, &watch, n_threads);
+    fm_status status = fm_check_prediction(X, network, &watch, n_threads);
     if (status != FM_OK)
         return status;
-    const fm_kernels *kernels = fm_select_kernels(isa, dtype, &status);
+    const fm_kernels *kernels = fm_select_kernels(isa, network->dtype, &status);
     if (!kernels)
         return status;
-    return fm_predict_on(kernels, out, X, n_layers, units, W, b, activations, check_finite, &watch,
-                         n_threads);
+    return fm_predict_on(kernels, out, X, network, parameters, check_finite, &watch, n_threads);
 }

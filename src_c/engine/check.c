@@ -1,27 +1,26 @@
 /* check.c - whether the engine's arguments make sense; see check.h. */
 #include "engine/check.h"
 
-static int is_network(fm_dtype dtype, int n_layers, const int64_t *units,
-                      const fm_choice *activations)
+static int is_layer(const fm_layer *layer, int where)
 {
-    if ((dtype != FM_FLOAT32 && dtype != FM_FLOAT64 && dtype != FM_BFLOAT16) || n_layers < 1)
+    const fm_table_row *row = fm_activation_row(layer->activation.row);
+    return layer->width >= 1 && fm_is_choice(row, &layer->activation) && (row->where & where);
+}
+
+static int is_network(const fm_network *n)
+{
+    if ((n->dtype != FM_FLOAT32 && n->dtype != FM_FLOAT64 && n->dtype != FM_BFLOAT16) ||
+        n->n_inputs < 1 || n->n_layers < 1)
         return 0;
-    for (int l = 0; l <= n_layers; l++)
-        if (units[l] < 1)
+    for (int l = 0; l < n->n_layers; l++)
+        if (!is_layer(&n->layers[l], l + 1 < n->n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT))
             return 0;
-    for (int l = 0; l < n_layers; l++) {
-        const int wanted = l + 1 < n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT;
-        const fm_table_row *row = fm_activation_row(activations[l].row);
-        if (!fm_is_choice(row, &activations[l]) || !(row->where & wanted))
-            return 0;
-    }
     return 1;
 }
 
 fm_status fm_check_config(const fm_config *c)
 {
-    if (!is_network(c->dtype, c->n_layers, c->units, c->activations) ||
-        !fm_is_choice(fm_loss_row(c->loss.row), &c->loss) ||
+    if (!is_network(&c->network) || !fm_is_choice(fm_loss_row(c->loss.row), &c->loss) ||
         (c->optimizer.row != FM_OPTIMIZER_none &&
          !fm_is_choice(fm_optimizer_row(c->optimizer.row), &c->optimizer)) ||
         c->max_rows < 1 || c->max_nnz < 0)
@@ -123,12 +122,10 @@ fm_status fm_check_gradient(const fm_net *net, const fm_batch *data, fm_watch *w
     return check_data(net, data, data->n_rows, watch, n_threads);
 }
 
-fm_status fm_check_prediction(const fm_matrix *X, fm_dtype dtype, int n_layers,
-                              const int64_t *units, const fm_choice *activations, fm_watch *watch,
+fm_status fm_check_prediction(const fm_matrix *X, const fm_network *network, fm_watch *watch,
                               int n_threads)
 {
-    if (!is_network(dtype, n_layers, units, activations) || X->n_cols != units[0] ||
-        X->n_rows < 0 || n_threads < 0)
+    if (!is_network(network) || X->n_cols != network->n_inputs || X->n_rows < 0 || n_threads < 0)
         return FM_BAD_ARGUMENT;
     const fm_batch all = {.X = X, .n_rows = X->n_rows};
     return X->indices && X->n_rows > 0 ? check_csr(&all, 1, X->nnz, watch) : FM_OK;

@@ -14,8 +14,7 @@ fm_status fm_check_training(const fm_net *net, const fm_batch *data, int64_t bat
 fm_status fm_check_gradient(const fm_net *net, const fm_batch *data, fm_watch *watch,
                             int n_threads);
 
-fm_status fm_check_prediction(const fm_matrix *X, fm_dtype dtype, int n_layers,
-                              const int64_t *units, const fm_choice *activations, fm_watch *watch,
+fm_status fm_check_prediction(const fm_matrix *X, const fm_network *network, fm_watch *watch,
                               int n_threads);
 
 #endif

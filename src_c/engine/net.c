@@ -68,8 +68,7 @@ fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config 
     net->max_nnz = c->max_nnz;
     net->interrupt = c->interrupt;
     net->step = (fm_step){.optimizer = c->optimizer, .alpha = c->alpha};
-    fm_status status =
-        fm_plan_compile(&net->plan, kernels, c->n_layers, c->units, c->activations, use);
+    fm_status status = fm_plan_compile(&net->plan, kernels, &c->network, use);
     if (status == FM_OK)
         status = allocate(net);
     if (status != FM_OK) {
@@ -95,21 +94,22 @@ const char *fm_net_isa(const fm_net *net) { return net->plan.kernels->isa; }
 
 static int part_of_slot(int slot) { return slot < 0 ? FM_PARAMS : FM_SLOTS + slot; }
 
-fm_status fm_net_load(fm_net *net, int slot, const void *const *W, const void *const *b)
+fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers)
 {
     if (!fm_has_slot(net, slot))
         return FM_BAD_ARGUMENT;
     for (int i = 0; i < net->plan.n_stages; i++)
-        net->plan.kernels->load(&net->plan.stages[i], part_of_slot(slot), W[i], b[i]);
+        net->plan.kernels->load(&net->plan.stages[i], part_of_slot(slot), layers[i].W, layers[i].b);
     return FM_OK;
 }
 
-fm_status fm_net_store(const fm_net *net, int slot, void *const *W, void *const *b)
+fm_status fm_net_store(const fm_net *net, int slot, const fm_parameters *layers)
 {
     if (!fm_has_slot(net, slot))
         return FM_BAD_ARGUMENT;
     for (int i = 0; i < net->plan.n_stages; i++)
-        net->plan.kernels->store(&net->plan.stages[i], part_of_slot(slot), W[i], b[i]);
+        net->plan.kernels->store(&net->plan.stages[i], part_of_slot(slot), layers[i].W,
+                                 layers[i].b);
     return FM_OK;
 }
 

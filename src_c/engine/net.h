@@ -23,9 +23,8 @@ struct fm_net {
 fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config *config);
 
 /* fm_predict on a given kernel set, without the checks of its arguments. */
-fm_status fm_predict_on(const fm_kernels *kernels, void *out, const fm_matrix *X, int n_layers,
-                        const int64_t *units, const void *const *W, const void *const *b,
-                        const fm_choice *activations, int check_finite, fm_watch *watch,
-                        int n_threads);
+fm_status fm_predict_on(const fm_kernels *kernels, void *out, const fm_matrix *X,
+                        const fm_network *network, const fm_parameters *parameters,
+                        int check_finite, fm_watch *watch, int n_threads);
 
 #endif

@@ -191,23 +191,28 @@ static void compile_ops(fm_plan *plan)
     plan->ops[plan->n_ops - 1].ends_phase = plan->use.training; /* by the gradient's sums */
 }
 
-static fm_status compile_stages(fm_plan *plan, const int64_t *units, const fm_choice *activations)
+static void compile_values(fm_plan *plan, const fm_network *network)
+{
+    plan->values[0] = (fm_value){.width = network->n_inputs, .max_rows = plan->use.max_rows};
+    for (int i = 0; i < plan->n_stages; i++)
+        plan->values[i + 1] = (fm_value){.width = network->layers[i].width,
+                                         .max_rows = plan->use.max_rows,
+                                         .activation = network->layers[i].activation,
+                                         .is_output = i + 1 == plan->n_stages};
+}
+
+static fm_status compile_stages(fm_plan *plan)
 {
     const fm_kernels *k = plan->kernels;
-    const int n = plan->n_stages, training = plan->use.training;
-    for (int i = 0; i <= n; i++)
-        plan->values[i] = (fm_value){.width = units[i],
-                                     .max_rows = plan->use.max_rows,
-                                     .activation = i > 0 ? activations[i - 1] : (fm_choice){0},
-                                     .is_output = i == n};
-    for (int i = 0; i < n; i++) {
+    const int training = plan->use.training;
+    for (int i = 0; i < plan->n_stages; i++) {
         fm_stage *s = &plan->stages[i];
         *s = (fm_stage){.from = &plan->values[i], .to = &plan->values[i + 1]};
         if (k->param_bytes(FM_PARAMS, s) == SIZE_MAX)
             return FM_TOO_LARGE;
         plan->n_units += k->n_units(s);
         plan->work_per_row +=
-            (training ? i > 0 ? 3.0 : 2.0 : 1.0) * (double)units[i] * (double)units[i + 1];
+            (training ? i > 0 ? 3.0 : 2.0 : 1.0) * (double)s->from->width * (double)s->to->width;
     }
     return FM_OK;
 }
@@ -222,10 +227,10 @@ static void lay_out_description(fm_plan *plan, fm_arena *a)
     plan->ops = fm_take(a, (2 * n + 1) * sizeof(*plan->ops));
 }
 
-fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, int n_layers,
-                          const int64_t *units, const fm_choice *activations, fm_plan_use use)
+fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_network *network,
+                          fm_plan_use use)
 {
-    *plan = (fm_plan){.kernels = kernels, .use = use, .n_stages = n_layers};
+    *plan = (fm_plan){.kernels = kernels, .use = use, .n_stages = network->n_layers};
     fm_arena a = {0};
     lay_out_description(plan, &a);
     plan->description = calloc(1, a.used);
@@ -233,7 +238,8 @@ fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, int n_layers
         return FM_NO_MEMORY;
     a = (fm_arena){.base = plan->description};
     lay_out_description(plan, &a);
-    const fm_status status = compile_stages(plan, units, activations);
+    compile_values(plan, network);
+    const fm_status status = compile_stages(plan);
     if (status != FM_OK)
         return status;
     compile_ops(plan);

@@ -81,10 +81,9 @@ typedef struct {
 void *fm_take(fm_arena *arena, size_t bytes);
 size_t fm_array_bytes(int64_t n, size_t item);
 
-/* Layer l has units[l] inputs, units[l + 1] outputs. Takes memory for the description
- * only; fm_plan_free returns it. */
-fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, int n_layers,
-                          const int64_t *units, const fm_choice *activations, fm_plan_use use);
+/* Takes memory for the description only; fm_plan_free returns it. */
+fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_network *network,
+                          fm_plan_use use);
 void fm_plan_free(fm_plan *plan);
 
 /* Bytes of scratch for each member of a team: of the stage that wants most. */

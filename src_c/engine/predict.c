@@ -91,22 +91,33 @@ static fm_status allocate(predict_run *run, fm_plan *plan, int size)
     return FM_OK;
 }
 
-static fm_status predict_packed(const fm_kernels *k, void *out, const fm_matrix *X, int n_layers,
-                                const int64_t *units, const void *const *W, const void *const *b,
-                                const fm_choice *activations, int check_finite, fm_watch *watch,
-                                int n_threads)
+/* The parameters into panels; those of CSR X's layer stay where they are. */
+static void load_parameters(fm_plan *plan, const fm_parameters *parameters, fm_watch *watch)
+{
+    for (int i = 0; i < plan->n_stages; i++) {
+        const fm_stage *s = &plan->stages[i];
+        if (!s->part[FM_PARAMS])
+            continue;
+        plan->kernels->load(s, FM_PARAMS, parameters[i].W, parameters[i].b);
+        fm_ends(watch, 0, COPY_WORK * (double)s->from->width * (double)s->to->width);
+    }
+}
+
+static fm_status predict_packed(const fm_kernels *k, void *out, const fm_matrix *X,
+                                const fm_network *network, const fm_parameters *parameters,
+                                int check_finite, fm_watch *watch, int n_threads)
 {
     const int64_t block_rows = X->n_rows < BLOCK_ROWS ? X->n_rows : BLOCK_ROWS;
     const fm_plan_use use = {.max_rows = block_rows, .csr = X->indices != NULL};
     fm_plan plan;
     predict_run run = {
         .plan = &plan, .X = X, .check_finite = check_finite, .watch = watch, .out = out};
-    fm_status status = fm_plan_compile(&plan, k, n_layers, units, activations, use);
+    fm_status status = fm_plan_compile(&plan, k, network, use);
     if (status != FM_OK)
         goto done;
     if (use.csr) {
-        plan.stages[0].raw_W = W[0];
-        plan.stages[0].raw_b = b[0];
+        plan.stages[0].raw_W = parameters[0].W;
+        plan.stages[0].raw_b = parameters[0].b;
     }
     const int64_t blocks = (X->n_rows + block_rows - 1) / block_rows;
     const int size = fm_team_size(n_threads, plan.work_per_row * (double)X->n_rows, blocks);
@@ -114,11 +125,7 @@ static fm_status predict_packed(const fm_kernels *k, void *out, const fm_matrix 
     status = allocate(&run, &plan, size);
     if (status != FM_OK)
         goto done;
-    for (int i = 0; i < n_layers; i++)
-        if (plan.stages[i].part[FM_PARAMS]) {
-            k->load(&plan.stages[i], FM_PARAMS, W[i], b[i]);
-            fm_ends(watch, 0, COPY_WORK * (double)units[i] * (double)units[i + 1]);
-        }
+    load_parameters(&plan, parameters, watch);
     fm_parallel(size, predict_blocks, &run);
     if (fm_ended(watch))
         status = FM_INTERRUPTED;
@@ -130,22 +137,28 @@ done:
     return status;
 }
 
+static double work_per_row(const fm_network *network)
+{
+    double work = 0, fan_in = (double)network->n_inputs;
+    for (int l = 0; l < network->n_layers; l++) {
+        work += fan_in * (double)network->layers[l].width;
+        fan_in = (double)network->layers[l].width;
+    }
+    return work;
+}
+
 /* Dense X of a few rows. Rows that already lie as T are read in place. */
-static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matrix *X, int n_layers,
-                                  const int64_t *units, const void *const *W, const void *const *b,
-                                  const fm_choice *activations, int check_finite, fm_watch *watch)
+static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matrix *X,
+                                  const fm_network *network, const fm_parameters *parameters,
+                                  int check_finite, fm_watch *watch)
 {
     const fm_batch all = {.X = X, .n_rows = X->n_rows};
     if (check_finite && !k->rows_finite(&all, 0, X->n_rows))
         return FM_NOT_FINITE;
     const int in_place = X->dtype == k->dtype && X->col_stride == (int64_t)k->item &&
                          (X->n_rows == 1 || X->row_stride == X->n_cols * X->col_stride);
-    int64_t widest = units[0];
-    double work = 0; /* of a row */
-    for (int i = 0; i < n_layers; i++) {
-        widest = units[i + 1] > widest ? units[i + 1] : widest;
-        work += (double)units[i] * (double)units[i + 1];
-    }
+    const int64_t widest = fm_widest(network);
+    const int64_t n_outputs = network->layers[network->n_layers - 1].width;
     /* Small networks work on the stack: malloc would be a tenth of their time. */
     char room[8192] __attribute__((aligned(64)));
     const size_t row_sets = in_place ? 2 : 3;
@@ -166,9 +179,9 @@ static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matri
                 k->read_row(rows + (size_t)(r * X->n_cols) * k->item, X, first + r);
             x = rows;
         }
-        k->predict_few((char *)out + (size_t)(first * units[n_layers]) * k->item, scratch, x, n,
-                       n_layers, units, W, b, activations);
-        fm_ends(watch, 0, work * FM_FEW);
+        k->predict_few((char *)out + (size_t)(first * n_outputs) * k->item, scratch, x, n, network,
+                       parameters);
+        fm_ends(watch, 0, work_per_row(network) * FM_FEW);
     }
     if (scratch != room)
         free(scratch);
@@ -204,10 +217,9 @@ static fm_status check_values(const fm_matrix *X, fm_dtype dtype, fm_watch *watc
     return FM_OK;
 }
 
-fm_status fm_predict_on(const fm_kernels *k, void *out, const fm_matrix *X, int n_layers,
-                        const int64_t *units, const void *const *W, const void *const *b,
-                        const fm_choice *activations, int check_finite, fm_watch *watch,
-                        int n_threads)
+fm_status fm_predict_on(const fm_kernels *k, void *out, const fm_matrix *X,
+                        const fm_network *network, const fm_parameters *parameters,
+                        int check_finite, fm_watch *watch, int n_threads)
 {
     if (X->n_rows == 0)
         return FM_OK;
@@ -215,7 +227,6 @@ fm_status fm_predict_on(const fm_kernels *k, void *out, const fm_matrix *X, int 
     if (status != FM_OK)
         return status;
     if (!X->indices && X->n_rows <= UNPACKED_ROWS)
-        return predict_unpacked(k, out, X, n_layers, units, W, b, activations, check_finite, watch);
-    return predict_packed(k, out, X, n_layers, units, W, b, activations, check_finite, watch,
-                          n_threads);
+        return predict_unpacked(k, out, X, network, parameters, check_finite, watch);
+    return predict_packed(k, out, X, network, parameters, check_finite, watch, n_threads);
 }

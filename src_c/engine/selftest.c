@@ -13,8 +13,11 @@
 
 /* More than one block of 32 and of 128 in every direction, and remainders. */
 enum { ROWS = 75, BLOCK = 40, FEW = 5, INPUTS = 150, HIDDEN = 70, OUTPUTS = 37, N_LAYERS = 2 };
-static const int64_t units[N_LAYERS + 1] = {INPUTS, HIDDEN, OUTPUTS};
-static const fm_choice activations[N_LAYERS] = {{.row = FM_ACT_relu}, {.row = FM_ACT_identity}};
+static const fm_layer layers[N_LAYERS] = {
+    {.width = HIDDEN, .activation = {.row = FM_ACT_relu}},
+    {.width = OUTPUTS, .activation = {.row = FM_ACT_identity}},
+};
+static const fm_network network = {FM_BFLOAT16, INPUTS, N_LAYERS, layers};
 enum {
     N_PARAMS = INPUTS * HIDDEN + HIDDEN + HIDDEN * OUTPUTS + OUTPUTS,
     N_RESULTS = 2 * N_PARAMS + (ROWS + FEW) * OUTPUTS + 2
@@ -58,12 +61,14 @@ static void make(memory *m)
     m->indptr[ROWS] = nnz;
 }
 
-static void cut(float *params, void *W[N_LAYERS], void *b[N_LAYERS])
+static void cut(fm_parameters to[N_LAYERS], float *params)
 {
+    int64_t fan_in = INPUTS;
     for (int l = 0; l < N_LAYERS; l++) {
-        W[l] = params;
-        b[l] = params + units[l] * units[l + 1];
-        params += (units[l] + 1) * units[l + 1];
+        to[l].W = params;
+        to[l].b = params + fan_in * layers[l].width;
+        params += (fan_in + 1) * layers[l].width;
+        fan_in = layers[l].width;
     }
 }
 
@@ -75,29 +80,27 @@ static fm_status train(float *params, double *loss, const fm_kernels *k, memory 
     for (int r = 0; r < ROWS; r++)
         order[r] = (r * 7 + 3) % ROWS;
     const fm_config config = {
-        .n_layers = N_LAYERS,
-        .units = units,
-        .activations = activations,
+        .network = network,
         .loss = {.row = FM_LOSS_squared_error},
         .optimizer = {.row = updates ? FM_OPTIMIZER_sgd : FM_OPTIMIZER_none},
         .max_rows = updates ? ROWS : BLOCK,
         .max_nnz = X->nnz,
     };
     const fm_targets y = {.values = m->y};
-    void *W[N_LAYERS], *b[N_LAYERS];
+    fm_parameters start[N_LAYERS], result[N_LAYERS];
+    cut(start, m->params);
+    cut(result, params);
     fm_net *net;
     fm_status status = fm_net_build(&net, k, &config);
     if (status != FM_OK)
         return status;
-    cut(m->params, W, b);
-    status = fm_net_load(net, -1, (const void *const *)W, (const void *const *)b);
-    cut(params, W, b);
+    status = fm_net_load(net, -1, start);
     if (status == FM_OK && updates)
         status = fm_net_train(net, loss, &step, X, &y, NULL, order, ROWS, ROWS, 0x1p-10, 1);
     else if (status == FM_OK)
-        status = fm_net_loss_grad(net, loss, W, b, X, &y, NULL, 1);
+        status = fm_net_loss_grad(net, loss, result, X, &y, NULL, 1);
     if (status == FM_OK && updates)
-        status = fm_net_store(net, -1, W, b);
+        status = fm_net_store(net, -1, result);
     fm_net_free(net);
     return status;
 }
@@ -106,17 +109,16 @@ static fm_status run(float *results, const fm_kernels *k, memory *m, fm_matrix X
 {
     fm_watch watch = {.work = 0};
     double loss[2];
-    void *W[N_LAYERS], *b[N_LAYERS];
+    fm_parameters start[N_LAYERS];
     fm_status status = train(results, &loss[0], k, m, &X, 1);
     results += N_PARAMS;
     if (status == FM_OK)
         status = train(results, &loss[1], k, m, &X, 0);
     results += N_PARAMS;
-    cut(m->params, W, b);
+    cut(start, m->params);
     for (int few = 0; few < 2 && status == FM_OK; few++) {
         X.n_rows = few ? FEW : ROWS;
-        status = fm_predict_on(k, results, &X, N_LAYERS, units, (const void *const *)W,
-                               (const void *const *)b, activations, 0, &watch, 1);
+        status = fm_predict_on(k, results, &X, &network, start, 0, &watch, 1);
         results += X.n_rows * OUTPUTS;
     }
     for (int i = 0; i < 2 && status == FM_OK; i++)

@@ -246,7 +246,7 @@ fm_status fm_net_train(fm_net *net, double *loss_sum, int64_t *step, const fm_ma
     return status;
 }
 
-fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *const *db,
+fm_status fm_net_loss_grad(fm_net *net, double *loss, const fm_parameters *gradient,
                            const fm_matrix *X, const fm_targets *y, const double *sample_weight,
                            int n_threads)
 {
@@ -268,7 +268,7 @@ fm_status fm_net_loss_grad(fm_net *net, double *loss, void *const *dW, void *con
     for (int i = 0; i < net->plan.n_stages; i++) {
         const fm_stage *s = &net->plan.stages[i];
         net->plan.kernels->scale_gradient(s, w.alpha, 1 / w.sum);
-        net->plan.kernels->store(s, FM_GRADIENT, dW[i], db[i]);
+        net->plan.kernels->store(s, FM_GRADIENT, gradient[i].W, gradient[i].b);
     }
     return FM_OK;
 }

@@ -88,30 +88,35 @@ FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T
             z[i * N + n] += b[n];
 }
 
-static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows, int n_layers,
-                           const int64_t *units, const void *const *W, const void *const *b,
-                           const fm_choice *activations)
+static void fm_few_layer(T *z, const T *x, int64_t n_rows, const fm_parameters *p, int64_t K,
+                         int64_t N)
 {
-    int64_t widest = 0;
-    for (int i = 0; i <= n_layers; i++)
-        widest = units[i] > widest ? units[i] : widest;
+    switch (n_rows) {
+    case 1: fm_few_rows(1, z, x, p->W, p->b, K, N); break;
+    case 2: fm_few_rows(2, z, x, p->W, p->b, K, N); break;
+    case 3: fm_few_rows(3, z, x, p->W, p->b, K, N); break;
+    default: fm_few_rows(4, z, x, p->W, p->b, K, N); break;
+    }
+}
+
+static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows,
+                           const fm_network *network, const fm_parameters *parameters)
+{
+    const int64_t widest = fm_widest(network), n_inputs = network->n_inputs;
+    const int last = network->n_layers - 1;
     const T *from = x;
     if (FM_BF16) { /* rounded into the room that the second layer writes to */
-        from = memcpy((T *)scratch + n_rows * widest, x, (size_t)(n_rows * units[0]) * sizeof(T));
-        fm_to_operands((T *)from, n_rows * units[0]);
+        from = memcpy((T *)scratch + n_rows * widest, x, (size_t)(n_rows * n_inputs) * sizeof(T));
+        fm_to_operands((T *)from, n_rows * n_inputs);
     }
-    for (int i = 0; i < n_layers; i++) {
-        const int64_t K = units[i], N = units[i + 1];
-        T *to = i + 1 == n_layers ? out : (T *)scratch + i % 2 * n_rows * widest;
-        switch (n_rows) {
-        case 1: fm_few_rows(1, to, from, W[i], b[i], K, N); break;
-        case 2: fm_few_rows(2, to, from, W[i], b[i], K, N); break;
-        case 3: fm_few_rows(3, to, from, W[i], b[i], K, N); break;
-        default: fm_few_rows(4, to, from, W[i], b[i], K, N); break;
-        }
-        if (activations[i].row != FM_ACT_softmax) {
-            fm_activate(&activations[i], to, n_rows * N);
-            if (i + 1 < n_layers)
+    for (int i = 0; i <= last; i++) {
+        const fm_layer *layer = &network->layers[i];
+        const int64_t K = i == 0 ? n_inputs : layer[-1].width, N = layer->width;
+        T *to = i == last ? out : (T *)scratch + i % 2 * n_rows * widest;
+        fm_few_layer(to, from, n_rows, &parameters[i], K, N);
+        if (layer->activation.row != FM_ACT_softmax) {
+            fm_activate(&layer->activation, to, n_rows * N);
+            if (i < last)
                 fm_to_operands(to, n_rows * N);
             from = to;
             continue;

@@ -164,11 +164,19 @@ typedef struct fm_kernels {
     /* Elements of a dense row, of any type and stride, as T. */
     void (*read_row)(void *to, const fm_matrix *X, int64_t row);
     /* A forward pass of one to FM_FEW rows on row-major W, b, packing nothing.
-     * x: (n_rows, units[0]) of T; scratch: 2 * n_rows * (largest of units). */
-    void (*predict_few)(void *out, void *scratch, const void *x, int64_t n_rows, int n_layers,
-                        const int64_t *units, const void *const *W, const void *const *b,
-                        const fm_choice *activations);
+     * x: (n_rows, n_inputs) of T; scratch: 2 * n_rows * fm_widest. */
+    void (*predict_few)(void *out, void *scratch, const void *x, int64_t n_rows,
+                        const fm_network *network, const fm_parameters *parameters);
 } fm_kernels;
+
+/* The largest width, that of X included. */
+static inline int64_t fm_widest(const fm_network *network)
+{
+    int64_t widest = network->n_inputs;
+    for (int l = 0; l < network->n_layers; l++)
+        widest = network->layers[l].width > widest ? network->layers[l].width : widest;
+    return widest;
+}
 
 enum { FM_FEW = 4 };
 

@@ -82,17 +82,15 @@ static int64_t n_params(const problem *p)
     return n;
 }
 
-static void cut(const problem *p, float *flat, void *W[], void *b[])
+static void cut(const problem *p, float *flat, fm_parameters to[])
 {
     for (int l = 0; l < p->n_layers; l++) {
-        W[l] = flat;
+        to[l].W = flat;
         flat += p->units[l] * p->units[l + 1];
-        b[l] = flat;
+        to[l].b = flat;
         flat += p->units[l + 1];
     }
 }
-
-static const void *const *in(void *const *pointers) { return (const void *const *)pointers; }
 
 static results run(const problem *p, const char *isa, int n_threads)
 {
@@ -122,8 +120,8 @@ static results run(const problem *p, const char *isa, int n_threads)
     }
     for (int64_t i = 0; i < size; i++)
         start[i] = draw(p->integers, 0.3);
-    void *W[MAX_LAYERS], *b[MAX_LAYERS];
-    cut(p, start, W, b);
+    fm_parameters params[MAX_LAYERS];
+    cut(p, start, params);
     fm_matrix matrix = {.dtype = FM_FLOAT32,
                         .n_rows = rows,
                         .n_cols = K,
@@ -137,17 +135,15 @@ static results run(const problem *p, const char *isa, int n_threads)
         matrix.index_bytes = 4;
     }
     const fm_targets targets = {.values = y};
-    fm_choice activations[MAX_LAYERS];
+    fm_layer layers[MAX_LAYERS];
     for (int l = 0; l < p->n_layers; l++)
-        activations[l] = l + 1 < p->n_layers ? p->hidden : p->out;
+        layers[l] = (fm_layer){p->units[l + 1], l + 1 < p->n_layers ? p->hidden : p->out};
+    const fm_network network = {FM_BFLOAT16, K, p->n_layers, layers};
 
     results out = {.n = 3 * size + 2 * rows * N + 5 * N};
     out.numbers = allocate(out.n);
     float *at = out.numbers;
-    fm_config config = {.dtype = FM_BFLOAT16,
-                        .n_layers = p->n_layers,
-                        .units = p->units,
-                        .activations = activations,
+    fm_config config = {.network = network,
                         .loss = p->loss,
                         .optimizer = p->optimizer,
                         .alpha = 0.5,
@@ -157,29 +153,29 @@ static results run(const problem *p, const char *isa, int n_threads)
     fm_net *net;
     CHECK(fm_net_create(&net, &config) == FM_OK);
     CHECK(strcmp(fm_net_isa(net), isa) == 0);
-    CHECK(fm_net_load(net, -1, in(W), in(b)) == FM_OK);
+    CHECK(fm_net_load(net, -1, params) == FM_OK);
     int64_t step = 0;
     double loss;
     /* Integers: one step of a power of two, and nothing is rounded but operands. */
     const int64_t n_order = p->integers ? p->batch_size : rows;
     CHECK(fm_net_train(net, &out.loss, &step, &matrix, &targets, p->integers ? NULL : weight, order,
                        n_order, p->batch_size, p->integers ? 0x1p-6 : 0.01, n_threads) == FM_OK);
-    cut(p, at, W, b);
-    CHECK(fm_net_store(net, -1, W, b) == FM_OK);
+    cut(p, at, params);
+    CHECK(fm_net_store(net, -1, params) == FM_OK);
     at += size;
-    cut(p, at, W, b);
-    CHECK(fm_net_store(net, 0, W, b) == FM_OK);
+    cut(p, at, params);
+    CHECK(fm_net_store(net, 0, params) == FM_OK);
     at += size;
     fm_net_free(net);
 
-    cut(p, start, W, b);
+    cut(p, start, params);
     config.optimizer.row = -1;
     config.max_rows = rows > 40 ? rows / 2 + 1 : rows; /* several blocks of rows */
     CHECK(fm_net_create(&net, &config) == FM_OK);
-    CHECK(fm_net_load(net, -1, in(W), in(b)) == FM_OK);
-    void *dW[MAX_LAYERS], *db[MAX_LAYERS];
-    cut(p, at, dW, db);
-    CHECK(fm_net_loss_grad(net, &loss, dW, db, &matrix, &targets, p->integers ? NULL : weight,
+    CHECK(fm_net_load(net, -1, params) == FM_OK);
+    fm_parameters gradient[MAX_LAYERS];
+    cut(p, at, gradient);
+    CHECK(fm_net_loss_grad(net, &loss, gradient, &matrix, &targets, p->integers ? NULL : weight,
                            n_threads) == FM_OK);
     out.loss += loss;
     at += size;
@@ -188,8 +184,7 @@ static results run(const problem *p, const char *isa, int n_threads)
     const int64_t counts[] = {rows, rows - rows / 3, rows < 5 ? rows : 5};
     for (int i = 0; i < 3; i++) {
         matrix.n_rows = counts[i];
-        CHECK(fm_predict(at, &matrix, FM_BFLOAT16, p->n_layers, p->units, in(W), in(b), activations,
-                         isa, 1, NULL, n_threads) == FM_OK);
+        CHECK(fm_predict(at, &matrix, &network, params, isa, 1, NULL, n_threads) == FM_OK);
         at += counts[i] * N;
     }
     out.n = at - out.numbers;

@@ -92,28 +92,32 @@ typedef struct {
     const char *isa;
     fm_dtype dtype;
     int n_layers;
-    int64_t units[MAX_LAYERS + 1];
-    fm_choice activations[MAX_LAYERS], loss;
+    int64_t units[MAX_LAYERS + 1]; /* widths of X and of the layers */
+    fm_layer layers[MAX_LAYERS];
+    fm_choice loss;
 } shape;
 
-typedef struct {
-    void *W[MAX_LAYERS], *b[MAX_LAYERS];
-} params;
+static fm_network network_of(const shape *s)
+{
+    return (fm_network){s->dtype, s->units[0], s->n_layers, s->layers};
+}
 
-static const void *const *in(void *const *pointers) { return (const void *const *)pointers; }
+typedef struct {
+    fm_parameters of[MAX_LAYERS];
+} params;
 
 static params new_params(const shape *s, double scale)
 {
-    params p = {{0}, {0}};
+    params p = {0};
     for (int l = 0; l < s->n_layers; l++) {
         const int64_t n = s->units[l] * s->units[l + 1];
         const double width = scale / sqrt((double)s->units[l]);
-        p.W[l] = allocate((size_t)n * item(s->dtype));
-        p.b[l] = allocate((size_t)s->units[l + 1] * item(s->dtype));
+        p.of[l].W = allocate((size_t)n * item(s->dtype));
+        p.of[l].b = allocate((size_t)s->units[l + 1] * item(s->dtype));
         for (int64_t i = 0; i < n; i++)
-            set(p.W[l], s->dtype, i, width * random_number());
+            set(p.of[l].W, s->dtype, i, width * random_number());
         for (int64_t i = 0; i < s->units[l + 1]; i++)
-            set(p.b[l], s->dtype, i, width * random_number());
+            set(p.of[l].b, s->dtype, i, width * random_number());
     }
     return p;
 }
@@ -121,8 +125,8 @@ static params new_params(const shape *s, double scale)
 static void free_params(params *p)
 {
     for (int l = 0; l < MAX_LAYERS; l++) {
-        free(p->W[l]);
-        free(p->b[l]);
+        free(p->of[l].W);
+        free(p->of[l].b);
     }
 }
 
@@ -130,7 +134,8 @@ static int same_params(const shape *s, const params *p, const params *q)
 {
     for (int l = 0; l < s->n_layers; l++) {
         const size_t n = (size_t)s->units[l + 1] * item(s->dtype);
-        if (memcmp(p->W[l], q->W[l], (size_t)s->units[l] * n) || memcmp(p->b[l], q->b[l], n))
+        if (memcmp(p->of[l].W, q->of[l].W, (size_t)s->units[l] * n) ||
+            memcmp(p->of[l].b, q->of[l].b, n))
             return 0;
     }
     return 1;
@@ -142,10 +147,7 @@ static fm_choice optimizer(const char *name) { return choose(fm_optimizer_row, n
 
 static fm_config config_of(const shape *s, fm_choice update, int64_t max_rows, int64_t max_nnz)
 {
-    return (fm_config){.dtype = s->dtype,
-                       .n_layers = s->n_layers,
-                       .units = s->units,
-                       .activations = s->activations,
+    return (fm_config){.network = network_of(s),
                        .loss = s->loss,
                        .optimizer = update,
                        .alpha = 0.01,
@@ -315,8 +317,7 @@ static fm_targets targets_of(const shape *s, const data *d)
  * the identity. That f is right is checked in Python. */
 static void apply(const fm_choice *f, double *z, int64_t n_rows, int64_t n)
 {
-    const int64_t units[] = {n, n, n};
-    const fm_choice activations[] = {*f, choose(fm_activation_row, "identity")};
+    const fm_layer layers[] = {{n, *f}, {n, choose(fm_activation_row, "identity")}};
     const fm_matrix X = {.dtype = FM_FLOAT64,
                          .n_rows = n_rows,
                          .n_cols = n,
@@ -330,10 +331,10 @@ static void apply(const fm_choice *f, double *z, int64_t n_rows, int64_t n)
         one[i] = i % (n + 1) == 0;
     for (int64_t i = 0; i < n; i++)
         b[i] = 0;
-    const void *const W[] = {one, one}, *const biases[] = {b, b};
+    const fm_parameters parameters[] = {{one, b}, {one, b}};
     const int n_layers = fm_activation_row(f->row)->where & FM_FOR_OUTPUT ? 1 : 2;
-    CHECK(fm_predict(out, &X, FM_FLOAT64, n_layers, units, W, biases, activations, "generic", 0,
-                     NULL, 1) == FM_OK);
+    const fm_network network = {FM_FLOAT64, n, n_layers, layers};
+    CHECK(fm_predict(out, &X, &network, parameters, "generic", 0, NULL, 1) == FM_OK);
     memcpy(z, out, (size_t)(n_rows * n) * sizeof(double));
     free(one);
     free(out);
@@ -348,11 +349,11 @@ static void forward(double *out, const shape *s, const params *p, const data *d)
         const int64_t m = s->units[l], n = s->units[l + 1];
         double *z = allocate((size_t)(d->n_rows * n) * sizeof(double));
         for (int64_t i = 0; i < d->n_rows * n; i++) {
-            z[i] = get(p->b[l], s->dtype, i % n);
+            z[i] = get(p->of[l].b, s->dtype, i % n);
             for (int64_t k = 0; k < m; k++)
-                z[i] += a[i / n * m + k] * get(p->W[l], s->dtype, k * n + i % n);
+                z[i] += a[i / n * m + k] * get(p->of[l].W, s->dtype, k * n + i % n);
         }
-        apply(&s->activations[l], z, d->n_rows, n);
+        apply(&s->layers[l].activation, z, d->n_rows, n);
         if (l > 0)
             free((void *)a);
         a = z;
@@ -386,11 +387,11 @@ static shape shape_of(const int64_t *units, const char *isa, fm_dtype dtype, int
     while (s.n_layers < MAX_LAYERS && units[s.n_layers + 1])
         s.n_layers++;
     for (int l = 0; l < s.n_layers; l++)
-        s.activations[l] = any_activation(FM_FOR_HIDDEN, seed + l);
+        s.layers[l] = (fm_layer){units[l + 1], any_activation(FM_FOR_HIDDEN, seed + l)};
     s.loss = any_row(fm_loss_row, seed);
     /* Other losses are infinite for some numbers, and steep in front of them. */
     const int any = fm_loss_row(s.loss.row)->targets == FM_TARGETS_REAL && seed % 3 != 0;
-    s.activations[s.n_layers - 1] =
+    s.layers[s.n_layers - 1].activation =
         any ? any_activation(FM_FOR_OUTPUT, seed) : usual_output(&s.loss);
     random_state = (uint64_t)seed;
     return s;
@@ -425,8 +426,8 @@ static void for_all(shape_test *test)
 static fm_status predict(void *out, const shape *s, const params *p, const fm_matrix *X,
                          int check_finite, int n_threads)
 {
-    return fm_predict(out, X, s->dtype, s->n_layers, s->units, in(p->W), in(p->b), s->activations,
-                      s->isa, check_finite, NULL, n_threads);
+    const fm_network network = network_of(s);
+    return fm_predict(out, X, &network, p->of, s->isa, check_finite, NULL, n_threads);
 }
 
 static void predict_test(const shape *s)
@@ -473,7 +474,7 @@ static fm_status train(const shape *s, fm_choice update, params *p, const data *
     fm_net *net;
     CHECK(fm_net_create(&net, &config) == FM_OK);
     CHECK(!s->isa || !strcmp(fm_net_isa(net), s->isa));
-    CHECK(fm_net_load(net, -1, in(p->W), in(p->b)) == FM_OK);
+    CHECK(fm_net_load(net, -1, p->of) == FM_OK);
     const fm_targets y = targets_of(s, d);
     int64_t step = 0;
     double loss_sum = 0;
@@ -482,7 +483,7 @@ static fm_status train(const shape *s, fm_choice update, params *p, const data *
         status = fm_net_train(net, &loss_sum, &step, X, &y, weighted ? d->weights : NULL, d->order,
                               d->n_rows, batch_size, RATE, n_threads);
     CHECK(status != FM_OK || (isfinite(loss_sum) && step > 0));
-    CHECK(fm_net_store(net, -1, p->W, p->b) == FM_OK);
+    CHECK(fm_net_store(net, -1, p->of) == FM_OK);
     fm_net_free(net);
     return status;
 }
@@ -497,9 +498,9 @@ static void train_test(const shape *s)
     for (int i = 0; fm_optimizer_row(i); i++)
         for (int k = 0; k < 2; k++) {
             const uint64_t seed = random_state;
-            params dense = {{0}, {0}};
+            params dense = {0};
             for (int form = 0; form < N_FORMS; form++) {
-                params first = {{0}, {0}};
+                params first = {0};
                 for (int n_threads = 1; n_threads <= most_threads(s); n_threads++) {
                     random_state = seed;
                     params p = new_params(s, 1);
@@ -554,16 +555,16 @@ static void gradient_test(const shape *s)
                 fm_net *net;
                 config.max_rows = n_threads == 1 ? 8 : n_rows; /* with more blocks or fewer */
                 CHECK(fm_net_create(&net, &config) == FM_OK);
-                CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
+                CHECK(fm_net_load(net, -1, p.of) == FM_OK);
                 double loss;
-                CHECK(fm_net_loss_grad(net, &loss, gradient.W, gradient.b, &d.form[form].X, &y,
-                                       weights, n_threads) == FM_OK);
+                CHECK(fm_net_loss_grad(net, &loss, gradient.of, &d.form[form].X, &y, weights,
+                                       n_threads) == FM_OK);
                 if (n_threads == 2) {
                     first_loss = loss;
                     for (int l = 0; l < s->n_layers; l++) {
                         const size_t n = (size_t)s->units[l + 1] * item(s->dtype);
-                        memcpy(first.W[l], gradient.W[l], (size_t)s->units[l] * n);
-                        memcpy(first.b[l], gradient.b[l], n);
+                        memcpy(first.of[l].W, gradient.of[l].W, (size_t)s->units[l] * n);
+                        memcpy(first.of[l].b, gradient.of[l].b, n);
                     }
                 }
                 CHECK(n_threads != 3 || (loss == first_loss && same_params(s, &first, &gradient)));
@@ -575,9 +576,9 @@ static void gradient_test(const shape *s)
             CHECK(train(s, plain, &trained, &d, form, n_rows, 1, weighted, 3) == FM_OK);
             for (int l = 0; l < s->n_layers; l++) {
                 for (int64_t i = 0; i < s->units[l] * s->units[l + 1]; i++)
-                    CHECK(is_step(s->dtype, p.W[l], trained.W[l], gradient.W[l], i));
+                    CHECK(is_step(s->dtype, p.of[l].W, trained.of[l].W, gradient.of[l].W, i));
                 for (int64_t i = 0; i < s->units[l + 1]; i++)
-                    CHECK(is_step(s->dtype, p.b[l], trained.b[l], gradient.b[l], i));
+                    CHECK(is_step(s->dtype, p.of[l].b, trained.of[l].b, gradient.of[l].b, i));
             }
             free_params(&p);
             free_params(&gradient);
@@ -624,14 +625,14 @@ static void store_test(const shape *s)
     params p = new_params(s, 1), q = new_params(s, 1);
     for (int slot = -1; slot < 2; slot++) {
         CHECK(!same_params(s, &p, &q));
-        CHECK(fm_net_load(net, slot, in(p.W), in(p.b)) == FM_OK);
-        CHECK(fm_net_store(net, slot, q.W, q.b) == FM_OK);
+        CHECK(fm_net_load(net, slot, p.of) == FM_OK);
+        CHECK(fm_net_store(net, slot, q.of) == FM_OK);
         CHECK(same_params(s, &p, &q));
         free_params(&q);
         q = new_params(s, 1);
     }
-    CHECK(fm_net_store(net, 2, q.W, q.b) == FM_BAD_ARGUMENT);
-    CHECK(fm_net_load(net, -2, in(p.W), in(p.b)) == FM_BAD_ARGUMENT);
+    CHECK(fm_net_store(net, 2, q.of) == FM_BAD_ARGUMENT);
+    CHECK(fm_net_load(net, -2, p.of) == FM_BAD_ARGUMENT);
     fm_net_free(net);
     free_params(&p);
     free_params(&q);
@@ -652,7 +653,7 @@ static void strange_test(const shape *s)
                 for (int i = 0; i < 3; i++)
                     ((double *)d.form[ROWS_64].data)[last / 2 * i] = strange[k];
             else
-                set(p.W[0], s->dtype, 0, strange[k]);
+                set(p.of[0].W, s->dtype, 0, strange[k]);
             void *out = allocate((size_t)(40 * s->units[s->n_layers]) * item(s->dtype));
             CHECK(predict(out, s, &p, &d.form[ROWS_64].X, 0, 1) == FM_OK);
             const double as_element =
@@ -664,7 +665,7 @@ static void strange_test(const shape *s)
             fm_config config = config_of(s, optimizer("adam"), 16, 0);
             fm_net *net;
             CHECK(fm_net_create(&net, &config) == FM_OK);
-            CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
+            CHECK(fm_net_load(net, -1, p.of) == FM_OK);
             const fm_targets y = targets_of(s, &d);
             int64_t step = 0;
             double loss;
@@ -747,7 +748,7 @@ static void several_callers(void)
     const uint64_t seed = random_state;
     for (int i = 0; i < 6; i++) {
         random_state = seed;
-        jobs[i] = (job){&s, &d, &p, expected, i < 3 ? new_params(&s, 1) : (params){{0}, {0}}};
+        jobs[i] = (job){&s, &d, &p, expected, i < 3 ? new_params(&s, 1) : (params){{{0}}}};
     }
     for (int i = 0; i < 6; i++)
         CHECK(!pthread_create(&thread[i], NULL, i < 3 ? train_job : predict_job, &jobs[i]));
@@ -784,8 +785,8 @@ static void *calls_of_all_kinds(void *arg)
         fm_net *net;
         CHECK(train(j->s, optimizer("adam"), &j->p, j->d, form, 200, 1, 1, 3) == FM_OK);
         CHECK(fm_net_create(&net, &config) == FM_OK);
-        CHECK(fm_net_load(net, -1, in(j->p.W), in(j->p.b)) == FM_OK);
-        CHECK(fm_net_loss_grad(net, &loss, j->gradient.W, j->gradient.b, &X, &y, NULL, 3) == FM_OK);
+        CHECK(fm_net_load(net, -1, j->p.of) == FM_OK);
+        CHECK(fm_net_loss_grad(net, &loss, j->gradient.of, &X, &y, NULL, 3) == FM_OK);
         fm_net_free(net);
         for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
             X.n_rows = rows[i];
@@ -847,7 +848,7 @@ static fm_net *new_net(const shape *s, fm_choice update, const data *d, const fm
     config.interrupt = (fm_interrupt){loses_patience, asked};
     fm_net *net;
     CHECK(fm_net_create(&net, &config) == FM_OK);
-    CHECK(fm_net_load(net, -1, in(p->W), in(p->b)) == FM_OK);
+    CHECK(fm_net_load(net, -1, p->of) == FM_OK);
     return net;
 }
 
@@ -857,8 +858,8 @@ static int same_nets(const shape *s, const fm_net *net, const fm_net *other)
     params p = new_params(s, 1), q = new_params(s, 1);
     int same = 1;
     for (int slot = -1; slot < 2; slot++) {
-        CHECK(fm_net_store(net, slot, p.W, p.b) == FM_OK);
-        CHECK(fm_net_store(other, slot, q.W, q.b) == FM_OK);
+        CHECK(fm_net_store(net, slot, p.of) == FM_OK);
+        CHECK(fm_net_store(other, slot, q.of) == FM_OK);
         same &= same_params(s, &p, &q);
     }
     free_params(&p);
@@ -920,14 +921,14 @@ static void interrupted_gradient_test(const shape *s, const data *d, int form, i
     fm_net *net = new_net(s, no_optimizer, d, X, &p, &asked);
     double loss[2];
     for (int i = 0; i < 2; i++) {
-        CHECK(fm_net_loss_grad(net, &loss[i], gradient[i].W, gradient[i].b, X, &y, d->weights,
-                               n_threads) == FM_OK);
+        CHECK(fm_net_loss_grad(net, &loss[i], gradient[i].of, X, &y, d->weights, n_threads) ==
+              FM_OK);
         const int n = asked.asked;
         CHECK(n > 0);
         for (int k = 1; k <= n && i == 0; k++) {
             asked = (patience){0, k};
-            CHECK(fm_net_loss_grad(net, &loss[1], gradient[1].W, gradient[1].b, X, &y, d->weights,
-                                   n_threads) == FM_INTERRUPTED);
+            CHECK(fm_net_loss_grad(net, &loss[1], gradient[1].of, X, &y, d->weights, n_threads) ==
+                  FM_INTERRUPTED);
         }
         asked = (patience){0, 0};
     }
@@ -941,6 +942,7 @@ static void interrupted_gradient_test(const shape *s, const data *d, int form, i
 static void interrupted_prediction_test(const shape *s, const data *d, int form)
 {
     params p = new_params(s, 1);
+    const fm_network network = network_of(s);
     const size_t bytes = (size_t)(d->n_rows * s->units[s->n_layers]) * item(s->dtype);
     void *out = allocate(bytes), *expected = allocate(bytes);
     CHECK(predict(expected, s, &p, &d->form[form].X, 1, 1) == FM_OK);
@@ -949,8 +951,7 @@ static void interrupted_prediction_test(const shape *s, const data *d, int form)
             patience asked = {0, k};
             const fm_interrupt interrupt = {loses_patience, &asked};
             const fm_status status =
-                fm_predict(out, &d->form[form].X, s->dtype, s->n_layers, s->units, in(p.W), in(p.b),
-                           s->activations, s->isa, 1, &interrupt, n_threads);
+                fm_predict(out, &d->form[form].X, &network, p.of, s->isa, 1, &interrupt, n_threads);
             /* Of several threads the others may do all of it. */
             CHECK(status == (k && asked.asked == k ? FM_INTERRUPTED : FM_OK));
             CHECK(n_threads > 1 || asked.asked >= (k ? k : 2));
@@ -982,19 +983,19 @@ static void interrupts(void)
 static void interrupted_short_prediction(void)
 {
     enum { N = 5000, ROWS = 10 };
-    const int64_t units[2] = {N, N};
-    const fm_choice identity = choose(fm_activation_row, "identity");
+    const fm_layer layer = {N, choose(fm_activation_row, "identity")};
+    const fm_network network = {FM_FLOAT32, N, 1, &layer};
     float *X = calloc(N, sizeof(float)), *W = calloc((size_t)N * N, sizeof(float));
     float *b = calloc(N, sizeof(float)), *out = allocate(ROWS * N * sizeof(float));
     CHECK(X && W && b);
     X[7] = 1;
-    const void *weights[1] = {W}, *biases[1] = {b};
+    const fm_parameters parameters = {W, b};
     const fm_matrix matrix = {.n_rows = ROWS, .n_cols = N, .data = X, .col_stride = sizeof(float)};
     for (int k = 0; k < 3; k++) {
         patience asked = {0, k};
         const fm_interrupt interrupt = {loses_patience, &asked};
-        CHECK(fm_predict(out, &matrix, FM_FLOAT32, 1, units, weights, biases, &identity, NULL, 1,
-                         &interrupt, 1) == (k ? FM_INTERRUPTED : FM_OK));
+        CHECK(fm_predict(out, &matrix, &network, &parameters, NULL, 1, &interrupt, 1) ==
+              (k ? FM_INTERRUPTED : FM_OK));
         CHECK(asked.asked == (k ? k : 3));
     }
     free(X);
@@ -1081,9 +1082,9 @@ static void bad_networks(void)
         CHECK(create(&c) == (wanted)); \
     } while (0)
 
-    EXPECT(FM_BAD_ARGUMENT, c.n_layers = 0);
-    EXPECT(FM_BAD_ARGUMENT, c.n_layers = -1);
-    EXPECT(FM_BAD_ARGUMENT, c.dtype = (fm_dtype)3);
+    EXPECT(FM_BAD_ARGUMENT, c.network.n_layers = 0);
+    EXPECT(FM_BAD_ARGUMENT, c.network.n_layers = -1);
+    EXPECT(FM_BAD_ARGUMENT, c.network.dtype = (fm_dtype)3);
     EXPECT(FM_BAD_ARGUMENT, c.loss.row = -1);
     EXPECT(FM_BAD_ARGUMENT, c.loss.row = 1000);
     EXPECT(FM_BAD_ARGUMENT, c.optimizer.row = -2);
@@ -1097,33 +1098,35 @@ static void bad_networks(void)
     EXPECT(FM_UNKNOWN_ISA, c.isa = "sse9");
     EXPECT(FM_OK, c.optimizer.row = -1);
 
-    int64_t units[3] = {5, 7, 3};
-    fm_choice activations[2] = {s.activations[0], s.activations[1]};
-    for (int i = 0; i < 3; i++)
-        for (int64_t n = -1; n <= 0; n++) {
-            units[i] = n;
-            EXPECT(FM_BAD_ARGUMENT, c.units = units);
-            units[i] = s.units[i];
-        }
+    fm_layer layers[2] = {s.layers[0], s.layers[1]};
+    EXPECT(FM_BAD_ARGUMENT, c.network.n_inputs = 0);
+    EXPECT(FM_BAD_ARGUMENT, c.network.n_inputs = -1);
     for (int i = 0; i < 2; i++) {
-        activations[i].row = 1000;
-        EXPECT(FM_BAD_ARGUMENT, c.activations = activations);
-        activations[i] = s.activations[i];
+        for (int64_t n = -1; n <= 0; n++) {
+            layers[i].width = n;
+            EXPECT(FM_BAD_ARGUMENT, c.network.layers = layers);
+        }
+        layers[i] = s.layers[i];
+        layers[i].activation.row = 1000;
+        EXPECT(FM_BAD_ARGUMENT, c.network.layers = layers);
+        layers[i] = s.layers[i];
     }
-    activations[0] = choose(fm_activation_row, "softmax");
-    EXPECT(FM_BAD_ARGUMENT, c.activations = activations);
+    layers[0].activation = choose(fm_activation_row, "softmax");
+    EXPECT(FM_BAD_ARGUMENT, c.network.layers = layers);
+    layers[0] = s.layers[0];
 
     /* Sizes whose products overflow, in one layer or in the sum of all. */
     const int64_t huge[] = {INT64_MAX, INT64_MAX / 2, INT64_C(1) << 40, INT64_C(1) << 33};
     for (int i = 0; i < 2; i++)
         for (size_t k = 0; k < sizeof(huge) / sizeof(*huge); k++) {
-            units[i] = units[i + 1] = huge[k];
-            EXPECT(FM_TOO_LARGE, c.units = units);
-            for (int j = 0; j < 3; j++)
-                units[j] = s.units[j];
+            layers[0].width = huge[k];
+            layers[1].width = i ? huge[k] : s.layers[1].width;
+            EXPECT(FM_TOO_LARGE, c.network.layers = layers;
+                   c.network.n_inputs = i ? s.units[0] : huge[k]);
         }
-    units[0] = units[2] = INT64_C(1) << 60;
-    EXPECT(FM_TOO_LARGE, c.units = units);
+    layers[0].width = s.layers[0].width;
+    layers[1].width = INT64_C(1) << 60;
+    EXPECT(FM_TOO_LARGE, c.network.layers = layers; c.network.n_inputs = INT64_C(1) << 60);
     EXPECT(FM_TOO_LARGE, c.max_nnz = INT64_MAX);
     EXPECT(FM_TOO_LARGE, c.max_nnz = INT64_MAX / 8);
     EXPECT(FM_OK, c.max_rows = INT64_MAX); /* passes through in blocks */
@@ -1148,7 +1151,7 @@ static void bad_calls(void)
 {
     shape s = shape_of(unit_lists[3], NULL, FM_FLOAT32, 1);
     s.loss = choose(fm_loss_row, "log_loss");
-    s.activations[s.n_layers - 1] = usual_output(&s.loss);
+    s.layers[s.n_layers - 1].activation = usual_output(&s.loss);
     data d = new_data(&s, 20);
     params p = new_params(&s, 1), q = new_params(&s, 1);
     const fm_targets y = targets_of(&s, &d), both = {d.labels, d.values}, none = {NULL, NULL};
@@ -1156,9 +1159,9 @@ static void bad_calls(void)
     fm_config sparse_config = config_of(&s, optimizer("sgd"), 8, 2000);
     fm_net *net, *sparse;
     CHECK(fm_net_create(&net, &config) == FM_OK);
-    CHECK(fm_net_load(net, -1, in(p.W), in(p.b)) == FM_OK);
+    CHECK(fm_net_load(net, -1, p.of) == FM_OK);
     CHECK(fm_net_create(&sparse, &sparse_config) == FM_OK);
-    CHECK(fm_net_load(sparse, -1, in(p.W), in(p.b)) == FM_OK);
+    CHECK(fm_net_load(sparse, -1, p.of) == FM_OK);
     double loss;
     int64_t step = 0;
     fm_matrix X = d.form[ROWS_32].X, csr = d.form[CSR_32].X;
@@ -1175,7 +1178,7 @@ static void bad_calls(void)
     REFUSED(TRAIN(sparse, &X, &y, NULL, 20, 8));
     REFUSED(TRAIN(net, &X, &y, NULL, 20, 9)); /* more than max_rows */
     REFUSED(fm_net_train(net, &loss, &step, &X, &y, NULL, d.order, 20, 8, 0.1, -1));
-    REFUSED(fm_net_loss_grad(net, &loss, q.W, q.b, &X, &y, NULL, 1)); /* made to train */
+    REFUSED(fm_net_loss_grad(net, &loss, q.of, &X, &y, NULL, 1)); /* made to train */
     X.n_cols--;
     REFUSED(TRAIN(net, &X, &y, NULL, 20, 8));
     X.n_cols++;
@@ -1224,7 +1227,7 @@ static void bad_calls(void)
         d.weights[d.order[i]] = i / 8 != 1;
     step = 0;
     CHECK(TRAIN(net, &X, &y, d.weights, 20, 8) == FM_ZERO_WEIGHT && step == 1);
-    CHECK(fm_net_store(net, -1, q.W, q.b) == FM_OK && !same_params(&s, &p, &q));
+    CHECK(fm_net_store(net, -1, q.of) == FM_OK && !same_params(&s, &p, &q));
     step = 0;
     CHECK(TRAIN(net, &X, &y, NULL, 0, 8) == FM_OK && step == 0 && loss == 0);
 
@@ -1239,9 +1242,9 @@ static void bad_calls(void)
     other.units[0] = 6;
     CHECK(predict(out, &other, &p, &X, 0, 1) == FM_BAD_ARGUMENT);
     other = s;
-    other.units[1] = 0;
+    other.layers[0].width = 0;
     CHECK(predict(out, &other, &p, &X, 0, 1) == FM_BAD_ARGUMENT);
-    other.units[1] = INT64_MAX / 4;
+    other.layers[0].width = INT64_MAX / 4;
     CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);
     X.n_rows = 1;
     CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);

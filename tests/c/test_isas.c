@@ -69,14 +69,11 @@ typedef struct {
     fm_choice hidden, out, loss, optimizer;
 } network;
 
-static const void *const *in(void *const *pointers) { return (const void *const *)pointers; }
-
-static void add_params_to_checksum(uint64_t *sum, const network *net, void *const *W,
-                                   void *const *b)
+static void add_params_to_checksum(uint64_t *sum, const network *net, const fm_parameters *params)
 {
     for (int l = 0; l < net->n_layers; l++) {
-        add_to_checksum(sum, W[l], net->dtype, net->units[l] * net->units[l + 1]);
-        add_to_checksum(sum, b[l], net->dtype, net->units[l + 1]);
+        add_to_checksum(sum, params[l].W, net->dtype, net->units[l] * net->units[l + 1]);
+        add_to_checksum(sum, params[l].b, net->dtype, net->units[l + 1]);
     }
 }
 
@@ -118,18 +115,16 @@ static uint64_t checksum(const network *net, const char *isa)
     }
     fm_targets targets = {.values = y};
 
-    void *W[MAX_LAYERS], *b[MAX_LAYERS];
-    fm_choice activations[MAX_LAYERS];
+    fm_parameters params[MAX_LAYERS];
+    fm_layer layers[MAX_LAYERS];
     for (int l = 0; l < net->n_layers; l++) {
         const double width = 1 / sqrt((double)net->units[l]);
-        W[l] = random_array(dtype, net->units[l] * net->units[l + 1], width, 0);
-        b[l] = random_array(dtype, net->units[l + 1], width, 0);
-        activations[l] = l + 1 < net->n_layers ? net->hidden : net->out;
+        params[l].W = random_array(dtype, net->units[l] * net->units[l + 1], width, 0);
+        params[l].b = random_array(dtype, net->units[l + 1], width, 0);
+        layers[l] = (fm_layer){net->units[l + 1], l + 1 < net->n_layers ? net->hidden : net->out};
     }
-    fm_config config = {.dtype = dtype,
-                        .n_layers = net->n_layers,
-                        .units = net->units,
-                        .activations = activations,
+    const fm_network structure = {dtype, p, net->n_layers, layers};
+    fm_config config = {.network = structure,
                         .loss = net->loss,
                         .optimizer = net->optimizer,
                         .alpha = 1e-3,
@@ -138,7 +133,7 @@ static uint64_t checksum(const network *net, const char *isa)
                         .isa = isa};
     fm_net *handle;
     CHECK(fm_net_create(&handle, &config) == FM_OK);
-    CHECK(fm_net_load(handle, -1, in(W), in(b)) == FM_OK);
+    CHECK(fm_net_load(handle, -1, params) == FM_OK);
 
     double loss;
     int64_t step = 0;
@@ -146,29 +141,28 @@ static uint64_t checksum(const network *net, const char *isa)
                        0.01, 0) == FM_OK);
     add_to_checksum(&sum, &loss, FM_FLOAT64, 1);
     for (int slot = fm_optimizer_row(net->optimizer.row)->n_slots - 1; slot >= -1; slot--) {
-        CHECK(fm_net_store(handle, slot, W, b) == FM_OK);
-        add_params_to_checksum(&sum, net, W, b);
+        CHECK(fm_net_store(handle, slot, params) == FM_OK);
+        add_params_to_checksum(&sum, net, params);
     }
     fm_net_free(handle);
 
     for (int all = 0; all <= 1; all++) {
         matrix.n_rows = all ? n : 1;
-        CHECK(fm_predict(out, &matrix, dtype, net->n_layers, net->units, in(W), in(b), activations,
-                         isa, 0, NULL, 0) == FM_OK);
+        CHECK(fm_predict(out, &matrix, &structure, params, isa, 0, NULL, 0) == FM_OK);
         add_to_checksum(&sum, out, dtype, matrix.n_rows * q);
     }
 
     config.optimizer.row = -1;
     CHECK(fm_net_create(&handle, &config) == FM_OK);
-    CHECK(fm_net_load(handle, -1, in(W), in(b)) == FM_OK);
-    CHECK(fm_net_loss_grad(handle, &loss, W, b, &matrix, &targets, NULL, 0) == FM_OK);
+    CHECK(fm_net_load(handle, -1, params) == FM_OK);
+    CHECK(fm_net_loss_grad(handle, &loss, params, &matrix, &targets, NULL, 0) == FM_OK);
     add_to_checksum(&sum, &loss, FM_FLOAT64, 1);
-    add_params_to_checksum(&sum, net, W, b);
+    add_params_to_checksum(&sum, net, params);
     fm_net_free(handle);
 
     for (int l = 0; l < net->n_layers; l++) {
-        free(W[l]);
-        free(b[l]);
+        free(params[l].W);
+        free(params[l].b);
     }
     free(X);
     free(y);

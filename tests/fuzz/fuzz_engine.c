@@ -178,13 +178,13 @@ static void *new_numbers(fm_dtype dtype, int64_t n, flavour kind, double scale)
 /* ------------------------------------------------------------- the problem */
 
 typedef struct {
-    void *W[MAX_LAYERS], *b[MAX_LAYERS];
+    fm_parameters of[MAX_LAYERS];
 } parameters;
 
 typedef struct {
     fm_config config;
-    int64_t units[MAX_LAYERS + 1];
-    fm_choice activations[MAX_LAYERS];
+    int64_t units[MAX_LAYERS + 1]; /* widths of X and of the layers */
+    fm_layer layers[MAX_LAYERS];
     fm_matrix X;
     fm_targets y;
     const double *sample_weight;
@@ -198,11 +198,11 @@ typedef struct {
 static parameters new_parameters(const problem *p, flavour kind, double scale)
 {
     parameters all;
-    for (int l = 0; l < p->config.n_layers; l++) {
+    for (int l = 0; l < p->config.network.n_layers; l++) {
         const int64_t fan_in = p->units[l], fan_out = p->units[l + 1];
         const double width = scale / sqrt((double)fan_in);
-        all.W[l] = new_numbers(p->config.dtype, fan_in * fan_out, kind, width);
-        all.b[l] = new_numbers(p->config.dtype, fan_out, kind, scale);
+        all.of[l].W = new_numbers(p->config.network.dtype, fan_in * fan_out, kind, width);
+        all.of[l].b = new_numbers(p->config.network.dtype, fan_out, kind, scale);
     }
     return all;
 }
@@ -250,10 +250,10 @@ static int64_t pick_shape(problem *p)
     fm_config *c = &p->config;
     int64_t rows = PICK(1, 2, 3, 5, 6, 7, 12, 16, 17, 33, 64, 100, 167, 169, 300, 1025, 2100);
     double work = 0;
-    c->n_layers = 1 + (int)pick(MAX_LAYERS);
-    for (int l = 0; l <= c->n_layers; l++)
+    c->network.n_layers = 1 + (int)pick(MAX_LAYERS);
+    for (int l = 0; l <= c->network.n_layers; l++)
         p->units[l] = PICK(1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 100, 129, 257, 400);
-    for (int l = 0; l < c->n_layers; l++)
+    for (int l = 0; l < c->network.n_layers; l++)
         work += (double)p->units[l] * (double)p->units[l + 1];
     while (rows > 1 && work * (double)rows > MAX_WORK)
         rows /= 2;
@@ -263,10 +263,12 @@ static int64_t pick_shape(problem *p)
 static void pick_network(problem *p, int64_t rows, int sparse)
 {
     fm_config *c = &p->config;
-    for (int l = 0; l < c->n_layers; l++)
-        p->activations[l] = pick_activation(l + 1 < c->n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT);
-    c->units = p->units;
-    c->activations = p->activations;
+    for (int l = 0; l < c->network.n_layers; l++)
+        p->layers[l] = (fm_layer){
+            p->units[l + 1],
+            pick_activation(l + 1 < c->network.n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT)};
+    c->network.n_inputs = p->units[0];
+    c->network.layers = p->layers;
     c->loss = pick_row(fm_loss_row);
     c->optimizer.row = -1;
     if (pick(8)) {
@@ -276,7 +278,7 @@ static void pick_network(problem *p, int64_t rows, int sparse)
     c->alpha = pick(3) ? ldexp(1, (int)pick(40) - 30) : 0;
     c->max_rows = PICK(1, 2, 7, 16, 100, 1024, 1025, 5000);
     c->max_nnz = sparse ? PICK(1, 100, 100000, 1000000) : 0;
-    c->isa = pick_isa(c->dtype);
+    c->isa = pick_isa(c->network.dtype);
     p->batch_size = PICK(1, 2, 7, 16, 100, 1024, 1025, 5000);
     if (rows > 100 && p->batch_size < 16)
         p->batch_size = rows / 3;
@@ -290,16 +292,17 @@ static void break_network(problem *p)
     fm_config *c = &p->config;
     static const int64_t impossible[] = {0, -1, INT64_MIN, INT64_MAX, 1LL << 62, 1LL << 40};
     const int64_t size = impossible[pick(6)];
-    switch (pick(9)) {
+    switch (pick(10)) {
     case 0: c->loss.row = (int)pick(200) - 100; break;
     case 1: c->optimizer.row = (int)pick(200) - 100; break;
-    case 2: p->activations[pick(c->n_layers)].row = (int)pick(200) - 100; break;
-    case 3: p->units[pick(c->n_layers + 1)] = size; break;
-    case 4: c->max_rows = size; break;
-    case 5: c->max_nnz = size; break;
-    case 6: c->isa = pick(2) ? "" : "nonesuch"; break;
-    case 7: c->optimizer.parameters[pick(FM_MAX_PARAMETERS)] = pick(2) ? NAN : -1; break;
-    default: c->dtype = (fm_dtype)(3 + pick(100)); break;
+    case 2: p->layers[pick(c->network.n_layers)].activation.row = (int)pick(200) - 100; break;
+    case 3: p->layers[pick(c->network.n_layers)].width = size; break;
+    case 4: c->network.n_inputs = size; break;
+    case 5: c->max_rows = size; break;
+    case 6: c->max_nnz = size; break;
+    case 7: c->isa = pick(2) ? "" : "nonesuch"; break;
+    case 8: c->optimizer.parameters[pick(FM_MAX_PARAMETERS)] = pick(2) ? NAN : -1; break;
+    default: c->network.dtype = (fm_dtype)(3 + pick(100)); break;
     }
 }
 
@@ -385,7 +388,7 @@ static void new_csr(fm_matrix *X, int64_t n_rows, int64_t n_cols, flavour kind)
 
 static void new_targets(problem *p, int64_t n_rows, flavour kind)
 {
-    const int64_t n_outputs = p->units[p->config.n_layers];
+    const int64_t n_outputs = p->units[p->config.network.n_layers];
     const int takes_labels =
         n_outputs > 1 && fm_loss_row(p->config.loss.row)->targets == FM_TARGETS_CLASS;
     if (takes_labels ? pick(4) : rarely()) {
@@ -397,10 +400,10 @@ static void new_targets(problem *p, int64_t n_rows, flavour kind)
         p->y.labels = labels;
         return;
     }
-    void *values = new_numbers(p->config.dtype, n_rows * n_outputs, kind, 1);
+    void *values = new_numbers(p->config.network.dtype, n_rows * n_outputs, kind, 1);
     if (kind != SPECIAL && pick(2)) /* what log losses and poisson take */
         for (int64_t i = 0; i < n_rows * n_outputs; i++)
-            set(values, p->config.dtype, i, fabs(get(values, p->config.dtype, i)));
+            set(values, p->config.network.dtype, i, fabs(get(values, p->config.network.dtype, i)));
     p->y.values = values;
 }
 
@@ -467,21 +470,21 @@ static int64_t n_numbers(const problem *p, int l, int bias)
 static parameters empty_parameters(const problem *p)
 {
     parameters all;
-    for (int l = 0; l < p->config.n_layers; l++) {
-        all.W[l] = new_array(n_numbers(p, l, 0), item(p->config.dtype));
-        all.b[l] = new_array(n_numbers(p, l, 1), item(p->config.dtype));
-        memset(all.W[l], 0, (size_t)n_numbers(p, l, 0) * item(p->config.dtype));
-        memset(all.b[l], 0, (size_t)n_numbers(p, l, 1) * item(p->config.dtype));
+    for (int l = 0; l < p->config.network.n_layers; l++) {
+        all.of[l].W = new_array(n_numbers(p, l, 0), item(p->config.network.dtype));
+        all.of[l].b = new_array(n_numbers(p, l, 1), item(p->config.network.dtype));
+        memset(all.of[l].W, 0, (size_t)n_numbers(p, l, 0) * item(p->config.network.dtype));
+        memset(all.of[l].b, 0, (size_t)n_numbers(p, l, 1) * item(p->config.network.dtype));
     }
     return all;
 }
 
 static int same_bits(const problem *p, const parameters *a, const parameters *b)
 {
-    const size_t size = item(p->config.dtype);
-    for (int l = 0; l < p->config.n_layers; l++)
-        if (memcmp(a->W[l], b->W[l], (size_t)n_numbers(p, l, 0) * size) ||
-            memcmp(a->b[l], b->b[l], (size_t)n_numbers(p, l, 1) * size))
+    const size_t size = item(p->config.network.dtype);
+    for (int l = 0; l < p->config.network.n_layers; l++)
+        if (memcmp(a->of[l].W, b->of[l].W, (size_t)n_numbers(p, l, 0) * size) ||
+            memcmp(a->of[l].b, b->of[l].b, (size_t)n_numbers(p, l, 1) * size))
             return 0;
     return 1;
 }
@@ -496,24 +499,21 @@ static int all_finite(const void *array, fm_dtype dtype, int64_t n)
 
 static int finite_parameters(const problem *p, const parameters *all)
 {
-    for (int l = 0; l < p->config.n_layers; l++)
-        if (!all_finite(all->W[l], p->config.dtype, n_numbers(p, l, 0)) ||
-            !all_finite(all->b[l], p->config.dtype, n_numbers(p, l, 1)))
+    for (int l = 0; l < p->config.network.n_layers; l++)
+        if (!all_finite(all->of[l].W, p->config.network.dtype, n_numbers(p, l, 0)) ||
+            !all_finite(all->of[l].b, p->config.network.dtype, n_numbers(p, l, 1)))
             return 0;
     return 1;
 }
 
-static void *const *in(const parameters *all) { return (void *const *)all->W; }
-
 static void load(fm_net *net, int slot, const parameters *all)
 {
-    CHECK(fm_net_load(net, slot, (const void *const *)all->W, (const void *const *)all->b) ==
-          FM_OK);
+    CHECK(fm_net_load(net, slot, all->of) == FM_OK);
 }
 
 static void store(fm_net *net, int slot, const parameters *all)
 {
-    CHECK(fm_net_store(net, slot, in(all), (void *const *)all->b) == FM_OK);
+    CHECK(fm_net_store(net, slot, all->of) == FM_OK);
 }
 
 /* All mini-batches in one call, or in two that are cut between mini-batches. */
@@ -537,9 +537,8 @@ static void run(const problem *p, fm_net *net, result *r, int n_threads, int in_
     load(net, -1, &p->start);
     store(net, -1, &r->end);
     CHECK(same_bits(p, &r->end, &p->start));
-    r->differentiated =
-        fm_net_loss_grad(net, &r->objective, in(&r->gradient), (void *const *)r->gradient.b, &p->X,
-                         &p->y, p->sample_weight, n_threads);
+    r->differentiated = fm_net_loss_grad(net, &r->objective, r->gradient.of, &p->X, &p->y,
+                                         p->sample_weight, n_threads);
     for (int slot = 0; slot < p->n_slots; slot++)
         load(net, slot, &p->state[slot]);
     r->trained = train(p, net, r, n_threads, in_two);
@@ -550,18 +549,17 @@ static void run(const problem *p, fm_net *net, result *r, int n_threads, int in_
     }
     if (r->trained != FM_OK && r->trained != FM_ZERO_WEIGHT && !in_two)
         CHECK(same_bits(p, &r->end, &p->start));
-    const int64_t n = p->X.n_rows * p->units[p->config.n_layers];
-    r->outputs = new_array(n, item(p->config.dtype));
-    memset(r->outputs, 0, (size_t)n * item(p->config.dtype));
-    r->predicted = fm_predict(r->outputs, &p->X, p->config.dtype, p->config.n_layers, p->units,
-                              (const void *const *)p->start.W, (const void *const *)p->start.b,
-                              p->activations, p->config.isa, p->check_finite, NULL, n_threads);
+    const int64_t n = p->X.n_rows * p->units[p->config.network.n_layers];
+    r->outputs = new_array(n, item(p->config.network.dtype));
+    memset(r->outputs, 0, (size_t)n * item(p->config.network.dtype));
+    r->predicted = fm_predict(r->outputs, &p->X, &p->config.network, p->start.of, p->config.isa,
+                              p->check_finite, NULL, n_threads);
 }
 
 /* Bits of numbers that are not finite are not promised: see DESIGN.md. */
 static void check_same(const problem *p, const result *a, const result *b, int in_two)
 {
-    const int64_t n = p->X.n_rows * p->units[p->config.n_layers];
+    const int64_t n = p->X.n_rows * p->units[p->config.network.n_layers];
     CHECK(a->differentiated == b->differentiated && a->predicted == b->predicted);
     if (a->differentiated == FM_OK && isfinite(a->objective) &&
         finite_parameters(p, &a->gradient)) {
@@ -569,8 +567,8 @@ static void check_same(const problem *p, const result *a, const result *b, int i
         CHECK(a->objective == b->objective);
     }
     if (a->predicted == FM_OK && finite_parameters(p, &p->start) &&
-        all_finite(a->outputs, p->config.dtype, n))
-        CHECK(!memcmp(a->outputs, b->outputs, (size_t)n * item(p->config.dtype)));
+        all_finite(a->outputs, p->config.network.dtype, n))
+        CHECK(!memcmp(a->outputs, b->outputs, (size_t)n * item(p->config.network.dtype)));
     if (in_two && a->trained != FM_OK)
         return; /* the first call may have refused what the second never saw */
     CHECK(a->trained == b->trained && a->step == b->step);
@@ -617,8 +615,8 @@ static void train_and_predict(const problem *p)
 static void run_out_of_memory(const problem *p)
 {
     fm_net *net;
-    const int64_t n = p->X.n_rows * p->units[p->config.n_layers];
-    void *outputs = new_array(n, item(p->config.dtype));
+    const int64_t n = p->X.n_rows * p->units[p->config.network.n_layers];
+    void *outputs = new_array(n, item(p->config.network.dtype));
     has_failed = 0;
     fail_in = pick(4);
     fm_status status = fm_net_create(&net, &p->config);
@@ -627,20 +625,19 @@ static void run_out_of_memory(const problem *p)
     fm_net_free(net);
     has_failed = 0;
     fail_in = pick(4);
-    status = fm_predict(outputs, &p->X, p->config.dtype, p->config.n_layers, p->units,
-                        (const void *const *)p->start.W, (const void *const *)p->start.b,
-                        p->activations, p->config.isa, p->check_finite, NULL, 1);
+    status = fm_predict(outputs, &p->X, &p->config.network, p->start.of, p->config.isa,
+                        p->check_finite, NULL, 1);
     fail_in = -1;
     CHECK(!has_failed || status == FM_NO_MEMORY);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    problem p = {.config.dtype = FM_FLOAT32};
+    problem p = {.config.network.dtype = FM_FLOAT32};
     fm_net *net;
     input.bytes = bytes;
     input.left = size;
-    p.config.dtype = (fm_dtype)pick(3);
+    p.config.network.dtype = (fm_dtype)pick(3);
     input.random = checksum(bytes, size);
     const int sparse = (int)pick(2);
     const int64_t rows = pick_shape(&p);
