@@ -44,10 +44,7 @@ static fm_status allocate(fm_net *net)
 /* Whether the gradient of one block is too much work not to ask whether to end. */
 static int is_slow(const fm_config *c)
 {
-    double work = 0;
-    for (int i = 0; i < c->n_layers; i++)
-        work += (double)c->units[i] * (double)c->units[i + 1] * (double)c->max_rows;
-    return work > FM_WORK_AT_ONCE;
+    return fm_forward_work(&c->network) * (double)c->max_rows > FM_WORK_AT_ONCE;
 }
 
 fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config *c)

@@ -191,6 +191,16 @@ static void compile_ops(fm_plan *plan)
     plan->ops[plan->n_ops - 1].ends_phase = plan->use.training; /* by the gradient's sums */
 }
 
+double fm_forward_work(const fm_network *network)
+{
+    double work = 0, fan_in = (double)network->n_inputs;
+    for (int l = 0; l < network->n_layers; l++) {
+        work += fan_in * (double)network->layers[l].width;
+        fan_in = (double)network->layers[l].width;
+    }
+    return work;
+}
+
 static void compile_values(fm_plan *plan, const fm_network *network)
 {
     plan->values[0] = (fm_value){.width = network->n_inputs, .max_rows = plan->use.max_rows};

@@ -81,6 +81,9 @@ typedef struct {
 void *fm_take(fm_arena *arena, size_t bytes);
 size_t fm_array_bytes(int64_t n, size_t item);
 
+/* Multiply-adds of a row that passes forward. */
+double fm_forward_work(const fm_network *network);
+
 /* Takes memory for the description only; fm_plan_free returns it. */
 fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_network *network,
                           fm_plan_use use);

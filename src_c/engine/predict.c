@@ -137,16 +137,6 @@ done:
     return status;
 }
 
-static double work_per_row(const fm_network *network)
-{
-    double work = 0, fan_in = (double)network->n_inputs;
-    for (int l = 0; l < network->n_layers; l++) {
-        work += fan_in * (double)network->layers[l].width;
-        fan_in = (double)network->layers[l].width;
-    }
-    return work;
-}
-
 /* Dense X of a few rows. Rows that already lie as T are read in place. */
 static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matrix *X,
                                   const fm_network *network, const fm_parameters *parameters,
@@ -181,7 +171,7 @@ static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matri
         }
         k->predict_few((char *)out + (size_t)(first * n_outputs) * k->item, scratch, x, n, network,
                        parameters);
-        fm_ends(watch, 0, work_per_row(network) * FM_FEW);
+        fm_ends(watch, 0, fm_forward_work(network) * FM_FEW);
     }
     if (scratch != room)
         free(scratch);
