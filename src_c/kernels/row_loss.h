@@ -50,31 +50,36 @@ typedef struct {
     V weight;
 } fm_row_targets;
 
+/* Lists of lanes and not arrays: a load of what was just stored in parts has to wait. */
 FM_INLINE fm_row_targets fm_gather_targets(const fm_batch *batch, int64_t n, int64_t r, int c)
 {
-    fm_row_targets t;
-    T label[FM_LANES] = {0}, weight[FM_LANES];
-    for (int i = 0; i < FM_LANES; i++) {
-        const int64_t row = fm_batch_row(batch, r + (i < c ? i : 0));
-        if (batch->y->labels)
-            label[i] = (T)batch->y->labels[row];
-        else
-            t.values[i] = (const T *)batch->y->values + row * n;
-        weight[i] = batch->row_weights ? (T)batch->row_weights[r + (i < c ? i : 0)] : 1;
+    fm_row_targets t = {.label = v_zero(), .weight = v_set1(1)};
+    int64_t at[FM_LANES], row[FM_LANES];
+    FM_EACH(i, FM_LANES) {
+        at[i] = r + (i < c ? i : 0);
+        row[i] = fm_batch_row(batch, at[i]);
     }
-    t.label = v_load(label);
-    t.weight = v_load(weight);
+#define FM_LABEL(i, labels) (T)(labels)[row[i]]
+#define FM_WEIGHT(i, weights) (T)(weights)[at[i]]
+    if (batch->y->labels)
+        t.label = (V){FM_EACH_LANE(FM_LABEL, batch->y->labels)};
+    else
+        FM_EACH(i, FM_LANES)
+            t.values[i] = (const T *)batch->y->values + row[i] * n;
+    if (batch->row_weights)
+        t.weight = (V){FM_EACH_LANE(FM_WEIGHT, batch->row_weights)};
+#undef FM_LABEL
+#undef FM_WEIGHT
     return t;
 }
 
 FM_INLINE V fm_target(const fm_batch *batch, const fm_row_targets *t, int64_t k)
 {
+#define FM_VALUE(i, k) t->values[i][k]
     if (batch->y->labels)
         return v_select(v_eq(t->label, v_set1((T)k)), v_set1(1), v_zero());
-    T y[FM_LANES];
-    for (int i = 0; i < FM_LANES; i++)
-        y[i] = t->values[i][k];
-    return v_load(y);
+    return (V){FM_EACH_LANE(FM_VALUE, k)};
+#undef FM_VALUE
 }
 
 /* The sum over n outputs a, ld apart, in double. */
@@ -86,26 +91,49 @@ static double fm_sum_in_double(const fm_choice *loss, const T *y, const T *a, in
     return sum;
 }
 
+/* Row losses of lanes 0..c: those of T that overflow are summed again in double. */
+FM_INLINE void fm_store_losses(double *row_loss, V sum, int c, const fm_choice *loss,
+                               const fm_row_targets *t, const T *A, int64_t ld, int64_t n,
+                               const int mean)
+{
+    const M overflows = v_lt(v_set1(FM_LARGEST), sum);
+    for (int i = 0; i < c; i++)
+        row_loss[i] = (double)sum[i];
+    if (v_nonzero_lanes(v_select(overflows, v_set1(1), v_zero())) == 0)
+        return;
+    for (int i = 0; i < c; i++)
+        if (sum[i] > FM_LARGEST)
+            row_loss[i] =
+                fm_sum_in_double(loss, t->values[i], A + i, ld, n) / (mean ? (double)n : 1);
+}
+
 typedef V fm_loss_function(V y, V a, const fm_constants *p);
 
+/* Outputs whose targets are kept from the loss to delta: to gather them again took 12 %
+ * of a step of 20-10-10. */
+enum { FM_KEPT = 16 };
+
 /* The outputs of an output layer, in FM_OUTPUT, -> delta in place, for columns r0..r1;
- * row_loss[r]. f, df, canonical and mean are constants: a row of the table. */
-FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const int canonical,
-                               const int mean, const fm_value *v, const fm_pass *pass, int64_t r0,
-                               int64_t r1)
+ * row_loss[r]. f, df and what the table says are constants. Losses of classes cannot
+ * overflow, so that they and delta take one loop. */
+FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df,
+                               const fm_target_kind targets, const int canonical, const int mean,
+                               const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     const fm_batch *batch = pass->batch;
     const fm_constants p = fm_constants_of(pass->loss);
     const int activation = v->activation.row;
-    const int by_label = batch->y->labels != NULL; /* then one log serves all outputs */
+    const int of_numbers = targets != FM_TARGETS_CLASS && targets != FM_TARGETS_BINARY;
+    const int by_label = !of_numbers && batch->y->labels != NULL; /* one log for all outputs */
     const int mixes = activation != canonical && activation == FM_ACT_softmax;
+    const int at_once = !of_numbers && activation == canonical;
     const int64_t n = v->width, ld = fm_ld(v->max_rows);
     for (int64_t r = r0; r < r1; r += FM_LANES) {
         T *A = (T *)v->part[FM_OUTPUT] + r;
         const T *of = v->part[FM_Z] ? (const T *)v->part[FM_Z] + r : A; /* f' is computed from */
         const int c = r1 - r < FM_LANES ? (int)(r1 - r) : FM_LANES;
         const fm_row_targets t = fm_gather_targets(batch, n, r, c);
-        V sum = v_zero(), of_label = v_zero(), mixed = v_zero();
+        V sum = v_zero(), of_label = v_zero(), mixed = v_zero(), kept[FM_KEPT];
         for (int64_t k = 0; k < n; k++) {
             V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k);
             if (by_label)
@@ -114,19 +142,23 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const 
                 sum += f(y, a, &p);
             if (mixes)
                 mixed += df(y, a, &p) * a;
+            if (at_once)
+                v_store_part(A + k * ld, (a - y) * t.weight, c);
+            else if (k < FM_KEPT)
+                kept[k] = y;
         }
         if (by_label)
             sum = f(v_set1(1), of_label, &p);
         if (mean)
             sum = sum / v_set1((T)n);
-        for (int i = 0; i < c; i++) {
-            pass->row_loss[r + i] = (double)sum[i];
-            if (sum[i] > FM_LARGEST && !by_label)
-                pass->row_loss[r + i] = fm_sum_in_double(pass->loss, t.values[i], A + i, ld, n) /
-                                        (mean ? (double)n : 1);
-        }
-        for (int64_t k = 0; k < n; k++) {
-            V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k), d;
+        if (of_numbers)
+            fm_store_losses(pass->row_loss + r, sum, c, pass->loss, &t, A, ld, n, mean);
+        else
+            for (int i = 0; i < c; i++)
+                pass->row_loss[r + i] = (double)sum[i];
+        for (int64_t k = 0; k < n && !at_once; k++) {
+            V a = v_load_part(A + k * ld, c), d;
+            V y = k < FM_KEPT ? kept[k] : fm_target(batch, &t, k);
             if (activation == canonical)
                 d = (a - y) * t.weight;
             else if (mixes)
@@ -142,10 +174,10 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df, const 
 static void fm_rows_loss(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     switch (pass->loss->row) {
-#define FM_LOSS(name, class_name, targets, output, canonical, mean, ...)                        \
-    case FM_LOSS_##name:                                                                        \
-        fm_rows_loss_by(fm_loss_##name, fm_dloss_##name, FM_ACT_##canonical, mean, v, pass, r0, \
-                        r1);                                                                    \
+#define FM_LOSS(name, class_name, targets, output, canonical, mean, ...)                       \
+    case FM_LOSS_##name:                                                                       \
+        fm_rows_loss_by(fm_loss_##name, fm_dloss_##name, targets, FM_ACT_##canonical, mean, v, \
+                        pass, r0, r1);                                                         \
         break;
 #include "tables/losses.def"
     default: break;
