@@ -23,10 +23,20 @@ from ._families import Choice, name_of
 from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
 from ._threads import effective_n_threads
-from ._training import LBFGSFit, Problem, Session, State, StochasticFit, random_stream
+from ._training import (
+    Labels,
+    LBFGSFit,
+    Problem,
+    Session,
+    State,
+    StochasticFit,
+    Values,
+    random_stream,
+)
 from .optimizers import is_stochastic
 
 Matrix = ArrayLike | sparray | spmatrix
+Data = tuple[Any, Any, Any]  # X, y, sample_weight as given
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -150,7 +160,16 @@ class BaseMLP(BaseEstimator):
     # ----------------------------------------------------------------------------------- fit
 
     @fit_context
-    def fit(self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Matrix,
+        y: Matrix,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Matrix | None = None,
+        y_val: Matrix | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Fit the network to the training data.
 
         Parameters
@@ -165,6 +184,19 @@ class BaseMLP(BaseEstimator):
 
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each sample in the loss. None stands for equal weights.
+
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features), default=None
+            Validation data of your own. They are evaluated after every epoch, or iteration of
+            'lbfgs': `validation_scores_`, `validation_loss_curve_`. With `early_stopping` they
+            take the place of the split, and 'lbfgs' stops early as well; without, nothing else
+            depends on them. In a :class:`~sklearn.pipeline.Pipeline` they are transformed with
+            ``transform_input=["X_val"]``.
+
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), default=None
+            Targets of the validation data, like y: a classifier takes the same labels.
+
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weights of the validation data.
 
         Returns
         -------
@@ -195,17 +227,17 @@ class BaseMLP(BaseEstimator):
         other failure leaves the estimator as it was before the call, except that a warm start
         that fails during training has changed the weights.
         """
-        return self._fit(X, y, sample_weight, incremental=False)
+        return self._fit((X, y, sample_weight), (X_val, y_val, sample_weight_val))
 
     def _fit(
-        self, X: Any, y: Any, sample_weight: Any, *, incremental: bool, classes: Any = None
+        self, train: Data, validation: Data, *, incremental: bool = False, classes: Any = None
     ) -> Self:
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
         before = self.__dict__.copy()
         fit = None
         try:
             with random_stream(self.random_state) as rng:
-                fit = self._prepare(X, y, sample_weight, rng, fresh, incremental, classes)
+                fit = self._prepare(train, validation, rng, fresh, incremental, classes)
                 fit.run()
             if not incremental and hasattr(self, "_session"):
                 self._session.finish()
@@ -229,15 +261,15 @@ class BaseMLP(BaseEstimator):
 
     def _prepare(
         self,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
+        train: Data,
+        validation: Data,
         rng: np.random.RandomState,
         fresh: bool,
         incremental: bool,
         classes: Any,
     ) -> StochasticFit | LBFGSFit:
         """Do all that may refuse the arguments, and return the fit ready to run."""
+        X, y, sample_weight = train
         if incremental:
             self._take_classes(y, classes)
         hidden = _network.hidden_widths(self.hidden_layer_sizes)
@@ -265,7 +297,35 @@ class BaseMLP(BaseEstimator):
             effective_n_threads(self.n_jobs),
         )
         kind = StochasticFit if is_stochastic(self.solver) else LBFGSFit
-        return kind(self, problem, state, rng, incremental)
+        own = self._validation_problem(problem, *validation)
+        splits = self.early_stopping and kind is StochasticFit
+        if self.target_score is not None and own is None and not splits:
+            raise ValueError(
+                f"target_score={self.target_score} needs validation data: X_val and y_val, or "
+                "early_stopping=True."
+            )
+        return kind(self, problem, state, rng, incremental, own)
+
+    def _validation_problem(
+        self, problem: Problem, X: Any, y: Any, sample_weight: Any
+    ) -> Problem | None:
+        """Return the user's own validation data, checked, as a problem of the same network."""
+        given = {"X_val": X, "y_val": y, "sample_weight_val": sample_weight}
+        missing = [name for name, value in given.items() if value is None]
+        if len(missing) == 3:
+            return None
+        if X is None or y is None:
+            names = " and ".join(name for name in given if name not in missing)
+            raise ValueError(f"{names} given without {missing[0]}.")
+        try:
+            X, y = self._validate_data(X, y, reset=False)
+            targets = self._encode_known(y)
+            if sample_weight is not None:
+                sample_weight = check_sample_weight(sample_weight, X)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Validation data ({', '.join(given)}): {error}") from error
+        return problem._replace(X=X, targets=targets, sample_weight=sample_weight)
 
     def _known_widths(self, n_features: int, n_hidden: int, n_outputs: int) -> tuple[int, ...]:
         """Return the widths of the layers of the network that is to be trained on."""
@@ -282,8 +342,25 @@ class BaseMLP(BaseEstimator):
             )
         return (n_features, *(W.shape[1] for W in coefs))
 
+    def _encode(self, y: Any, incremental: bool) -> Labels | Values:
+        """Return what y means to the network."""
+        raise NotImplementedError
+
+    def _encode_known(self, y: Any) -> Labels | Values:
+        """Return what another y means to the network that was trained on one."""
+        raise NotImplementedError
+
     def _take_classes(self, y: Any, classes: Any) -> None:
         """Hook of the classifier: look at the classes given to ``partial_fit``."""
+
+    @property
+    def best_iteration_(self) -> int:
+        """Position of the best validation score in `validation_scores_`, counted from 1."""
+        scores = self.__dict__.get("validation_scores_")
+        if scores is None:
+            raise AttributeError("best_iteration_ is there after a fit with validation data only.")
+        best = self.best_validation_score_
+        return 1 + scores.index(best) if best in scores else 0
 
     # ------------------------------------------------------------------------------- predict
 

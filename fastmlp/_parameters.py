@@ -13,6 +13,7 @@ from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.metrics import get_scorer_names
 
 from ._families import Choice
 from ._network import PRECISIONS
@@ -219,9 +220,10 @@ PARAMETERS = {
     "early_stopping": _flag(
         False,
         """
-        Whether to hold out `validation_fraction` of the data, stop when the {score} on it has not
-        improved by `tol` for more than `n_iter_no_change` epochs, and return the weights that
-        scored best. {split}Not used by 'lbfgs', not available in `partial_fit`.
+        Whether to hold out `validation_fraction` of the data, stop when the score on it, see
+        `scoring`, has not improved by `tol` for more than `n_iter_no_change` epochs, and return
+        the weights that scored best. {split}Nothing is held out if validation data are given to
+        `fit`; without them it is not used by 'lbfgs' and not available in `partial_fit`.
         """,
     ),
     "validation_fraction": _real(
@@ -301,6 +303,47 @@ PARAMETERS = {
         ``{0: weight, 1: weight}`` for each label; weights of a sample's labels are multiplied.
         """,
         ("MLPClassifier",),
+    ),
+    "scoring": Parameter(
+        None,
+        [StrOptions({"loss", *get_scorer_names()}), callable, None],
+        "str | Callable[..., float] | None",
+        "str, callable or None",
+        """
+        Score on the validation data; greater is better. None: the {score}. 'loss': the loss with
+        its sign changed, without regularisation. Else a name known to
+        :func:`sklearn.metrics.get_scorer`, or a callable ``scoring(estimator, X_val, y_val)``,
+        which is given ``sample_weight=`` if there are sample weights.
+        """,
+    ),
+    "target_loss": Parameter(
+        None,
+        [Interval(Real, None, None, closed="neither"), None],
+        "float | None",
+        "float or None",
+        "Training stops after the first epoch whose loss, `loss_`, is no greater. None: never.",
+    ),
+    "target_score": Parameter(
+        None,
+        [Interval(Real, None, None, closed="neither"), None],
+        "float | None",
+        "float or None",
+        """
+        Training stops after the first epoch whose validation score is no smaller. It needs
+        validation data: those of `early_stopping`, or your own, which may be the training data.
+        None: never.
+        """,
+    ),
+    "time_limit": Parameter(
+        None,
+        [Interval(Real, 0, None, closed="neither"), None],
+        "float | None",
+        "float or None",
+        """
+        Seconds after which training stops, if need be within an epoch: that epoch counts as one,
+        and its loss is that of the samples it has seen ('lbfgs': after an iteration). None: no
+        limit. Results then depend on the speed of the machine.
+        """,
     ),
 }
 
@@ -384,15 +427,37 @@ ATTRIBUTES = {
     "validation_scores_": Attribute(
         "list of float or None",
         """
-        {Score} on the validation data after every epoch; None without `early_stopping`. Not set by
-        ``solver='lbfgs'``.
+        {Score} on the validation data, or what `scoring` says, after every epoch; None without
+        validation data.
         """,
     ),
     "best_validation_score_": Attribute(
         "float or None",
         """
-        Largest entry of `validation_scores_`; None without `early_stopping`. Not set by
-        ``solver='lbfgs'``.
+        Largest entry of `validation_scores_`; None without validation data.
+        """,
+    ),
+    "best_iteration_": Attribute(
+        "int",
+        """
+        Position in `validation_scores_`, counted from 1, of the best score; 0 if all are NaN. There
+        only with validation data.
+        """,
+    ),
+    "validation_loss_curve_": Attribute(
+        "list of float",
+        """
+        Loss on the validation data after every epoch, without regularisation. Set only if
+        validation data are given to `fit` or `scoring` is set.
+        """,
+    ),
+    "stop_reason_": Attribute(
+        "str or None",
+        """
+        Why the last call stopped: the parameter that ended it, 'n_iter_no_change', 'max_iter',
+        'target_loss', 'target_score', 'time_limit', for 'lbfgs' also 'tol' and 'max_fun'; or
+        'interrupted' by Ctrl-C, or 'abnormal' if 'lbfgs' found no better weights. None after a
+        `partial_fit` that ended with its epoch.
         """,
     ),
     "t_": Attribute("int", "Number of samples trained on, each counted once per epoch."),

@@ -1,28 +1,36 @@
 """Parts of training that are told when an epoch has ended.
 
 The estimators attach those here as their parameters ask for them, and in this order, which is that
-of scikit-learn's side effects: report, progress, learning rate, patience.
+of scikit-learn's side effects: report, validation, progress, best weights, learning rate, patience;
+then the goals at which training ends.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 __all__ = [
+    "BestScore",
     "Callback",
     "LearningRate",
     "LossProgress",
     "LossReport",
     "Patience",
     "ScoreProgress",
+    "TargetLoss",
+    "TargetScore",
+    "TimeLimit",
+    "Validation",
 ]
 
 
 class Callback:
-    """Listens to training by 'sgd' or 'adam'.
+    """Listens to training: to epochs of mini-batches, or iterations of 'lbfgs'.
 
     The state that it is given has the numbers that become the estimator's fitted attributes:
     `epoch`, `loss`, `samples_seen`, `loss_curve`, `best_loss`, `validation_scores`,
-    `best_validation_score`, `no_improvement_count`, `coefs` and `intercepts`.
+    `validation_loss_curve`, `best_validation_score`, `no_improvement_count`, `stop_reason`,
+    `coefs` and `intercepts`.
     """
 
     def on_epoch_end(self, state: Any) -> bool | None:
@@ -58,35 +66,70 @@ class LossProgress(Callback):
             state.best_loss = loss
 
 
+class Validation(Callback):
+    """Looks at the validation data.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Returns score and loss of the current weights: NaN after divergence, and the loss also if
+        it is not wanted.
+    verbose : bool
+        Whether to print them.
+    """
+
+    def __init__(self, evaluate: Callable[[], tuple[float, float]], verbose: bool) -> None:
+        self.evaluate, self.verbose = evaluate, verbose
+
+    def on_epoch_end(self, state: Any) -> None:
+        score, loss = self.evaluate()
+        state.validation_scores.append(score)
+        if self.verbose:
+            print(f"Validation score: {score:f}")
+        if hasattr(state, "validation_loss_curve"):
+            state.validation_loss_curve.append(loss)
+            if self.verbose:
+                print(f"Validation loss: {loss:f}")
+
+
 class ScoreProgress(Callback):
-    """Counts epochs in which the validation score has not risen by tol; keeps the best weights.
+    """Counts epochs in which the validation score has not risen by tol above the best so far.
 
     Parameters
     ----------
     tol : float
         Least improvement that counts.
-    score : callable
-        Returns the score of the current weights, NaN after divergence.
-    verbose : bool
-        Whether to print the score.
     """
 
-    def __init__(self, tol: float, score: Callable[[], float], verbose: bool) -> None:
-        self.tol, self.score, self.verbose = tol, score, verbose
+    def __init__(self, tol: float) -> None:
+        self.tol = tol
 
     def on_epoch_end(self, state: Any) -> None:
-        score = self.score()
-        state.validation_scores.append(score)
-        if self.verbose:
-            print(f"Validation score: {score:f}")
         # No comparison with NaN holds.
-        if score < state.best_validation_score + self.tol:
+        if state.validation_scores[-1] < state.best_validation_score + self.tol:
             state.no_improvement_count += 1
         else:
             state.no_improvement_count = 0
+
+
+class BestScore(Callback):
+    """Remembers the best validation score, and perhaps the weights that it belongs to.
+
+    Parameters
+    ----------
+    keep_weights : bool
+        Whether to copy them.
+    """
+
+    def __init__(self, keep_weights: bool) -> None:
+        self.keep_weights = keep_weights
+
+    def on_epoch_end(self, state: Any) -> None:
+        score = state.validation_scores[-1]
         if score > state.best_validation_score:
             state.best_validation_score = score
-            state.keep_best()
+            if self.keep_weights:
+                state.keep_best()
 
 
 class LearningRate(Callback):
@@ -119,14 +162,14 @@ class Patience(Callback):
         The improvement that would have been progress.
     what : str
         What has not improved.
-    optimizer : OptimizerState
-        Its schedule decides which of both.
+    optimizer : OptimizerState or None
+        Its schedule decides which of both; None: training ends.
     verbose : bool
         Whether to print what is done.
     """
 
     def __init__(
-        self, n_epochs: float, tol: float, what: str, optimizer: Any, verbose: bool
+        self, n_epochs: float, tol: float, what: str, optimizer: Any | None, verbose: bool
     ) -> None:
         self.n_epochs, self.tol, self.what = n_epochs, tol, what
         self.optimizer, self.verbose = optimizer, verbose
@@ -135,9 +178,12 @@ class Patience(Callback):
         if state.no_improvement_count <= self.n_epochs:
             return False
         optimizer = self.optimizer
-        lower = optimizer.schedule.on_plateau(optimizer.learning_rate)
+        lower, ends = None, ""
+        if optimizer is not None:
+            ends = optimizer.schedule.stops
+            lower = optimizer.schedule.on_plateau(optimizer.learning_rate)
         if lower is None:
-            follows = f"{optimizer.schedule.stops} Stopping."
+            follows = f"{ends} Stopping."
         else:
             follows = f" Setting learning rate to {lower:f}"
             optimizer.learning_rate = lower
@@ -147,6 +193,79 @@ class Patience(Callback):
                 f"{self.n_epochs:d} consecutive epochs.{follows}"
             )
         if lower is None:
+            state.stop_reason = "n_iter_no_change"
             return True
         state.no_improvement_count = 0
         return False
+
+
+class _Goal(Callback):
+    """Ends training when something is reached."""
+
+    reason: str
+
+    def __init__(self, goal: float, verbose: bool) -> None:
+        self.goal, self.verbose = goal, verbose
+
+    def is_reached(self, state: Any) -> bool:
+        """Return whether to end."""
+        raise NotImplementedError
+
+    def on_epoch_end(self, state: Any) -> bool:
+        if not self.is_reached(state):
+            return False
+        state.stop_reason = state.stop_reason or self.reason
+        if self.verbose:
+            print(f"Iteration {state.epoch} has reached {self.reason}. Stopping.")
+        return True
+
+
+class TargetLoss(_Goal):
+    """Ends training when the loss is small enough.
+
+    Parameters
+    ----------
+    goal : float
+        The loss to reach.
+    verbose : bool
+        Whether to say so.
+    """
+
+    reason = "target_loss"
+
+    def is_reached(self, state: Any) -> bool:
+        return state.loss <= self.goal
+
+
+class TargetScore(_Goal):
+    """Ends training when the validation score is good enough.
+
+    Parameters
+    ----------
+    goal : float
+        The score to reach.
+    verbose : bool
+        Whether to say so.
+    """
+
+    reason = "target_score"
+
+    def is_reached(self, state: Any) -> bool:
+        return state.validation_scores[-1] >= self.goal
+
+
+class TimeLimit(_Goal):
+    """Ends training when its time is up.
+
+    Parameters
+    ----------
+    goal : float
+        When that is, by ``time.monotonic()``.
+    verbose : bool
+        Whether to say so.
+    """
+
+    reason = "time_limit"
+
+    def is_reached(self, state: Any) -> bool:
+        return time.monotonic() >= self.goal

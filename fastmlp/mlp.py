@@ -4,7 +4,7 @@ Both classes keep scikit-learn's names, defaults, random stream, warnings and er
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -116,10 +116,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Whether 'sgd' uses Nesterov's form of momentum.
 
     early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the data, stop when the accuracy on it has not
-        improved by `tol` for more than `n_iter_no_change` epochs, and return the weights that
-        scored best. The split keeps the proportions of two classes; with more classes, or several
-        labels per sample, it is purely random. Not used by 'lbfgs', not available in `partial_fit`.
+        Whether to hold out `validation_fraction` of the data, stop when the score on it, see
+        `scoring`, has not improved by `tol` for more than `n_iter_no_change` epochs, and return the
+        weights that scored best. The split keeps the proportions of two classes; with more classes,
+        or several labels per sample, it is purely random. Nothing is held out if validation data
+        are given to `fit`; without them it is not used by 'lbfgs' and not available in
+        `partial_fit`.
 
     validation_fraction : float, default=0.1
         Fraction of the data that `early_stopping` holds out, in [0, 1).
@@ -166,6 +168,25 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         not available in `partial_fit`. Multilabel targets take 'balanced', or a list with a dict
         ``{0: weight, 1: weight}`` for each label; weights of a sample's labels are multiplied.
 
+    scoring : str, callable or None, default=None
+        Score on the validation data; greater is better. None: the accuracy. 'loss': the loss with
+        its sign changed, without regularisation. Else a name known to
+        :func:`sklearn.metrics.get_scorer`, or a callable ``scoring(estimator, X_val, y_val)``,
+        which is given ``sample_weight=`` if there are sample weights.
+
+    target_loss : float or None, default=None
+        Training stops after the first epoch whose loss, `loss_`, is no greater. None: never.
+
+    target_score : float or None, default=None
+        Training stops after the first epoch whose validation score is no smaller. It needs
+        validation data: those of `early_stopping`, or your own, which may be the training data.
+        None: never.
+
+    time_limit : float or None, default=None
+        Seconds after which training stops, if need be within an epoch: that epoch counts as one,
+        and its loss is that of the samples it has seen ('lbfgs': after an iteration). None: no
+        limit. Results then depend on the speed of the machine.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
@@ -187,12 +208,25 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         to it, so that it grows without bound. Not set by ``solver='lbfgs'``.
 
     validation_scores_ : list of float or None
-        Accuracy on the validation data after every epoch; None without `early_stopping`. Not set by
-        ``solver='lbfgs'``.
+        Accuracy on the validation data, or what `scoring` says, after every epoch; None without
+        validation data.
 
     best_validation_score_ : float or None
-        Largest entry of `validation_scores_`; None without `early_stopping`. Not set by
-        ``solver='lbfgs'``.
+        Largest entry of `validation_scores_`; None without validation data.
+
+    best_iteration_ : int
+        Position in `validation_scores_`, counted from 1, of the best score; 0 if all are NaN. There
+        only with validation data.
+
+    validation_loss_curve_ : list of float
+        Loss on the validation data after every epoch, without regularisation. Set only if
+        validation data are given to `fit` or `scoring` is set.
+
+    stop_reason_ : str or None
+        Why the last call stopped: the parameter that ended it, 'n_iter_no_change', 'max_iter',
+        'target_loss', 'target_score', 'time_limit', for 'lbfgs' also 'tol' and 'max_fun'; or
+        'interrupted' by Ctrl-C, or 'abnormal' if 'lbfgs' found no better weights. None after a
+        `partial_fit` that ended with its epoch.
 
     t_ : int
         Number of samples trained on, each counted once per epoch.
@@ -308,6 +342,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_jobs: int | None = None,
         precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
         class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = None,
+        scoring: str | Callable[..., float] | None = None,
+        target_loss: float | None = None,
+        target_score: float | None = None,
+        time_limit: float | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -335,6 +373,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_jobs = n_jobs
         self.precision = precision
         self.class_weight = class_weight
+        self.scoring = scoring
+        self.target_loss = target_loss
+        self.target_score = target_score
+        self.time_limit = time_limit
 
     # end
 
@@ -349,6 +391,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.class_weight is not None:
             labels.class_weight = class_weights(self.class_weight, labels, self.classes_)
             self.class_weight_ = labels.class_weight
+        return labels
+
+    def _encode_known(self, y: Any) -> Labels:
+        is_multilabel = self._label_binarizer.y_type_.startswith("multilabel")
+        if (y.ndim == 2) != is_multilabel:
+            found, known = ("one class", "several labels")[:: 1 if is_multilabel else -1]
+            raise ValueError(f"y has {found} per sample, but that of fit had {known}.")
+        labels, _ = encode_labels(y, self._label_binarizer, self.classes_)
+        labels.class_weight = self.__dict__.get("class_weight_")
         return labels
 
     def _take_classes(self, y: Any, classes: Any) -> None:
@@ -378,6 +429,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y: Matrix,
         sample_weight: ArrayLike | None = None,
         classes: ArrayLike | None = None,
+        *,
+        X_val: Matrix | None = None,
+        y_val: Matrix | None = None,
+        sample_weight_val: ArrayLike | None = None,
     ) -> Self:
         """Train for one epoch on the given data. There is no such method with 'lbfgs'.
 
@@ -396,6 +451,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             All classes that will ever occur. Needed in the first call only; later it may be
             left out or repeated.
 
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Validation data, as for `fit`.
+
         Returns
         -------
         self : object
@@ -405,7 +463,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ------
         ValueError
             If `classes` is missing in the first call or differs from before, if y holds others,
-            if `early_stopping` is set, or for the reasons given for `fit`.
+            if `early_stopping` is set without validation data, or for the reasons given for `fit`.
 
         Notes
         -----
@@ -414,8 +472,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         a pickle of an estimator whose last training call was `fit` leaves them out, and a
         `partial_fit` after loading it starts the optimizer anew. After `partial_fit` a pickle
         holds them.
+
+        With `early_stopping` and validation data, calls are epochs like those of `fit`: the call
+        after which the score has not improved for more than `n_iter_no_change` epochs sets
+        ``stop_reason_ = "n_iter_no_change"`` and returns the weights that scored best, later ones
+        return at once. `fit`, or another `n_iter_no_change`, begins anew.
         """
-        return self._fit(X, y, sample_weight, incremental=True, classes=classes)
+        train, validation = (X, y, sample_weight), (X_val, y_val, sample_weight_val)
+        return self._fit(train, validation, incremental=True, classes=classes)
 
     def predict(self, X: Matrix) -> Any:
         """Predict the class of each sample.
@@ -578,9 +642,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Whether 'sgd' uses Nesterov's form of momentum.
 
     early_stopping : bool, default=False
-        Whether to hold out `validation_fraction` of the data, stop when the R^2 score on it has not
-        improved by `tol` for more than `n_iter_no_change` epochs, and return the weights that
-        scored best. Not used by 'lbfgs', not available in `partial_fit`.
+        Whether to hold out `validation_fraction` of the data, stop when the score on it, see
+        `scoring`, has not improved by `tol` for more than `n_iter_no_change` epochs, and return the
+        weights that scored best. Nothing is held out if validation data are given to `fit`; without
+        them it is not used by 'lbfgs' and not available in `partial_fit`.
 
     validation_fraction : float, default=0.1
         Fraction of the data that `early_stopping` holds out, in [0, 1).
@@ -620,6 +685,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):
           CPUs with instructions for such products (AMX, AVX512_BF16); elsewhere slower than
           'float32'. 'lbfgs' may end early on so coarse a loss.
 
+    scoring : str, callable or None, default=None
+        Score on the validation data; greater is better. None: the R^2 score. 'loss': the loss with
+        its sign changed, without regularisation. Else a name known to
+        :func:`sklearn.metrics.get_scorer`, or a callable ``scoring(estimator, X_val, y_val)``,
+        which is given ``sample_weight=`` if there are sample weights.
+
+    target_loss : float or None, default=None
+        Training stops after the first epoch whose loss, `loss_`, is no greater. None: never.
+
+    target_score : float or None, default=None
+        Training stops after the first epoch whose validation score is no smaller. It needs
+        validation data: those of `early_stopping`, or your own, which may be the training data.
+        None: never.
+
+    time_limit : float or None, default=None
+        Seconds after which training stops, if need be within an epoch: that epoch counts as one,
+        and its loss is that of the samples it has seen ('lbfgs': after an iteration). None: no
+        limit. Results then depend on the speed of the machine.
+
     Attributes
     ----------
     loss_ : float
@@ -634,12 +718,25 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         to it, so that it grows without bound. Not set by ``solver='lbfgs'``.
 
     validation_scores_ : list of float or None
-        R^2 score on the validation data after every epoch; None without `early_stopping`. Not set
-        by ``solver='lbfgs'``.
+        R^2 score on the validation data, or what `scoring` says, after every epoch; None without
+        validation data.
 
     best_validation_score_ : float or None
-        Largest entry of `validation_scores_`; None without `early_stopping`. Not set by
-        ``solver='lbfgs'``.
+        Largest entry of `validation_scores_`; None without validation data.
+
+    best_iteration_ : int
+        Position in `validation_scores_`, counted from 1, of the best score; 0 if all are NaN. There
+        only with validation data.
+
+    validation_loss_curve_ : list of float
+        Loss on the validation data after every epoch, without regularisation. Set only if
+        validation data are given to `fit` or `scoring` is set.
+
+    stop_reason_ : str or None
+        Why the last call stopped: the parameter that ended it, 'n_iter_no_change', 'max_iter',
+        'target_loss', 'target_score', 'time_limit', for 'lbfgs' also 'tol' and 'max_fun'; or
+        'interrupted' by Ctrl-C, or 'abnormal' if 'lbfgs' found no better weights. None after a
+        `partial_fit` that ended with its epoch.
 
     t_ : int
         Number of samples trained on, each counted once per epoch.
@@ -748,6 +845,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_fun: int = 15000,
         n_jobs: int | None = None,
         precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
+        scoring: str | Callable[..., float] | None = None,
+        target_loss: float | None = None,
+        target_score: float | None = None,
+        time_limit: float | None = None,
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -775,14 +876,35 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.max_fun = max_fun
         self.n_jobs = n_jobs
         self.precision = precision
+        self.scoring = scoring
+        self.target_loss = target_loss
+        self.target_score = target_score
+        self.time_limit = time_limit
 
     # end
 
     def _encode(self, y: Any, incremental: bool) -> Values:
         return Values(y, self.loss)
 
+    def _encode_known(self, y: Any) -> Values:
+        values = Values(y, self.loss)
+        if values.n_outputs != self.n_outputs_:
+            raise ValueError(
+                f"y has {values.n_outputs} outputs, but the network has {self.n_outputs_}."
+            )
+        return values
+
     @fit_context
-    def partial_fit(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self,
+        X: Matrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: Matrix | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
         """Train for one epoch on the given data.
 
         With 'lbfgs', which knows no epochs, as many iterations as `fit` would make, from the
@@ -799,6 +921,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each sample in the loss.
 
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Validation data, as for `fit`.
+
         Returns
         -------
         self : object
@@ -807,7 +932,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Raises
         ------
         ValueError
-            If `early_stopping` is set, or for the reasons given for `fit`.
+            If `early_stopping` is set without validation data, or for the reasons given for `fit`.
 
         Notes
         -----
@@ -816,8 +941,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         a pickle of an estimator whose last training call was `fit` leaves them out, and a
         `partial_fit` after loading it starts the optimizer anew. After `partial_fit` a pickle
         holds them.
+
+        With `early_stopping` and validation data, calls are epochs like those of `fit`: the call
+        after which the score has not improved for more than `n_iter_no_change` epochs sets
+        ``stop_reason_ = "n_iter_no_change"`` and returns the weights that scored best, later ones
+        return at once. `fit`, or another `n_iter_no_change`, begins anew.
         """
-        return self._fit(X, y, sample_weight, incremental=True)
+        train, validation = (X, y, sample_weight), (X_val, y_val, sample_weight_val)
+        return self._fit(train, validation, incremental=True)
 
     def predict(self, X: Matrix) -> NDArray:
         """Predict the target of each sample.

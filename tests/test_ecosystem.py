@@ -488,10 +488,11 @@ def test_requests():
         make_pipeline(estimator).fit(X, y, sample_weight=w)
     estimator.set_partial_fit_request(sample_weight=True, classes=True)
     routed = estimator.get_metadata_routing()
-    assert routed.partial_fit.requests == {"sample_weight": True, "classes": True}
+    validation = dict.fromkeys(["X_val", "y_val", "sample_weight_val"])
+    assert routed.partial_fit.requests == {"sample_weight": True, "classes": True} | validation
     estimator = MLPRegressor().set_partial_fit_request(sample_weight=True)
     routed = estimator.get_metadata_routing()
-    assert routed.partial_fit.requests == {"sample_weight": True}
+    assert routed.partial_fit.requests == {"sample_weight": True} | validation
 
 
 # ---------------------------------------------------------------------------------------- display

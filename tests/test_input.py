@@ -111,8 +111,11 @@ def test_methods_take_what_scikit_learns_take(name):
     for method in methods:
         a = inspect.signature(getattr(ours, method))
         b = inspect.signature(getattr(theirs, method))
-        assert [(p.name, p.kind, p.default) for p in a.parameters.values()] == [
-            (p.name, p.kind, p.default) for p in b.parameters.values()
+        ours_have = [(p.name, p.kind, p.default) for p in a.parameters.values()]
+        theirs_have = [(p.name, p.kind, p.default) for p in b.parameters.values()]
+        further = ["X_val", "y_val", "sample_weight_val"] * (method in ("fit", "partial_fit"))
+        assert ours_have == theirs_have + [
+            (name, inspect.Parameter.KEYWORD_ONLY, None) for name in further
         ]
 
 
@@ -137,7 +140,7 @@ def test_docstrings_name_everything_and_do_not_drift_apart():
         assert public <= set(documented(cls, "Attributes"))
     ours, others = documented(MLPClassifier, "Parameters"), documented(MLPRegressor, "Parameters")
     differ = {name for name in ours.keys() & others.keys() if ours[name] != others[name]}
-    assert differ == {"early_stopping"}  # accuracy or R^2
+    assert differ == {"early_stopping", "scoring"}  # strata, accuracy or R^2
     assert set(others) - set(ours) == {"loss"}
 
 

@@ -86,10 +86,13 @@ MAY_IMPORT = {
     **{name: {"_families"} for name in [*FAMILIES, "initializers"]},
     "_families": {"_sklearn"},
     "callbacks": set(),
+    "_training.fit": {"_training.*", "_network", "callbacks"},
+    "_training.evaluation": {"_training.*", "_network", "_core"},
     "_training": {"_training.*"},
     "_training.stochastic": {"_training.*", "_network", "_parameters", "_core"}
     | {"callbacks", "schedules"},
-    "_training.lbfgs": {"_training.*", "_network", "_parameters", "_threads", "_core", "_sklearn"},
+    "_training.lbfgs": {"_training.*", "_network", "_parameters", "_threads", "_core", "_sklearn"}
+    | {"callbacks"},
     "_training.session": {"_network", "optimizers", "schedules", "_core"},
     "_training.state": set(),
     "_training.problem": {"_training.targets", "_network"},

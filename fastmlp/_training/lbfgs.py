@@ -1,6 +1,7 @@
 """Training by L-BFGS."""
 
 import math
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -10,10 +11,12 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from .. import _core
-from .._network import asked_dtype, flatten, net_dtype, views
+from .._network import asked_dtype, flatten, views
 from .._parameters import named
 from .._sklearn import check_optimize_result
 from .._threads import single_threaded_blas
+from ..callbacks import Callback, Patience
+from .fit import Fit
 from .problem import Problem, near_one
 from .state import State
 
@@ -26,7 +29,7 @@ LBFGS_ROWS = 512
 _SCIPY = tuple(int(number) for number in scipy.__version__.split(".")[:2])
 
 
-class LBFGSFit:
+class LBFGSFit(Fit):
     """A fit by L-BFGS.
 
     SciPy's optimizer works in float64, and so the fitted weights are float64 unless ``precision``
@@ -41,37 +44,87 @@ class LBFGSFit:
         state: State,
         rng: np.random.RandomState,
         incremental: bool,
+        validation: Problem | None = None,
     ) -> None:
-        self.est, self.problem, self.state = est, problem, state
-        self.dtype = net_dtype(est, problem.X, *state.coefs, *state.intercepts)
+        super().__init__(est, problem, state, rng, incremental, validation)
+        if validation is not None:
+            self._watch(validation, asked_dtype(est) or np.dtype(np.float64), own=True)
 
     def run(self) -> None:
         """Minimise. Ctrl-C is passed on, as by scikit-learn, after the weights have been kept."""
         est, state = self.est, self.state
+        self._start_clock()
         params = flatten(state.coefs, state.intercepts, asked_dtype(est))
         objective = Objective(est, self.problem, params, self.dtype)
-        max_fun = named(est, "solver").max_fun
-        options = {"maxfun": max_fun, "maxiter": est.max_iter, "gtol": est.tol}
+        options = {"maxfun": named(est, "solver").max_fun, "maxiter": est.max_iter, "gtol": est.tol}
         if _SCIPY < (1, 15):  # later ones print nothing
             options["iprint"] = 1 if est.verbose >= 1 else -1
+        listeners = [callback.on_epoch_end for callback in self._callbacks()]
+        state.stop_reason = None
         try:
             with single_threaded_blas():
                 result = scipy.optimize.minimize(
-                    objective, params, method="L-BFGS-B", jac=True, options=options
+                    objective,
+                    params,
+                    method="L-BFGS-B",
+                    jac=True,
+                    options=options,
+                    callback=self._after_iteration(listeners) if listeners else None,
                 )
         except BaseException:
+            state.stop_reason = "interrupted"
             self._publish(objective.params)
             raise
-        state.epoch = check_optimize_result("lbfgs", result, est.max_iter)
+        self._end(result)
+
+    def _end(self, result: scipy.optimize.OptimizeResult) -> None:
+        est, state = self.est, self.state
+        if state.stop_reason:
+            state.epoch = result.nit
+        else:
+            state.epoch = check_optimize_result("lbfgs", result, est.max_iter)
+            limit = "max_iter" if result.nit >= est.max_iter else "max_fun"
+            state.stop_reason = {0: "tol", 1: limit}.get(result.status, "abnormal")
         state.loss = float(result.fun)
-        self._publish(result.x)
+        self._take(result.x)
+        if self.evaluation is not None and est.early_stopping:
+            state.return_best(as_copies=False)
+        state.publish(est)
         if not math.isfinite(state.loss):
             self.problem.warn_of_overflow("The loss or its gradient", self.dtype)
 
-    def _publish(self, params: NDArray) -> None:
+    def _callbacks(self) -> Iterator[Callback]:
+        est = self.est
+        yield from self._score_listeners()
+        if self.evaluation is not None and est.early_stopping:
+            yield Patience(est.n_iter_no_change, est.tol, "Validation score", None, est.verbose)
+        yield from self._goals()
+
+    def _after_iteration(self, listeners: list[Callable[[State], bool | None]]) -> Callable:
+        state = self.state
+
+        def tell(intermediate_result: scipy.optimize.OptimizeResult) -> None:
+            state.epoch += 1
+            state.loss = float(intermediate_result.fun)
+            self._take(intermediate_result.x.copy())  # SciPy goes on in this array
+            stop = False
+            for listener in listeners:
+                stop = listener(state) or stop
+            if stop:
+                raise StopIteration
+
+        return tell
+
+    def _evaluate(self) -> tuple[float, float]:
+        return self.evaluation(self.state.coefs, self.state.intercepts)
+
+    def _take(self, params: NDArray) -> None:
         dtype = asked_dtype(self.est)
         params = params if dtype is None else params.astype(dtype, copy=False)
         self.state.coefs, self.state.intercepts = views(params, self.problem.widths)
+
+    def _publish(self, params: NDArray) -> None:
+        self._take(params)
         self.state.publish(self.est)
 
 

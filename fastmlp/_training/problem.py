@@ -48,6 +48,11 @@ class Problem(NamedTuple):
         weight = self.targets.weighted(self.sample_weight)
         return None if weight is None else np.ascontiguousarray(weight, dtype=np.float64)
 
+    def part(self, rows: NDArray) -> "Problem":
+        """Return the problem with copies of these rows as its data."""
+        weight = None if self.sample_weight is None else self.sample_weight[rows]
+        return self._replace(X=self.X[rows], targets=self.targets.part(rows), sample_weight=weight)
+
     def how_to_scale(self, dtype: DTypeLike) -> str:
         """Return, for a message, how large the data are and what to do when dtype overflows."""
         data = {"X": self.X.data if issparse(self.X) else self.X}

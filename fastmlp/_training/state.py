@@ -17,6 +17,8 @@ PUBLISHED = {
     "best_loss": "best_loss_",
     "validation_scores": "validation_scores_",
     "best_validation_score": "best_validation_score_",
+    "validation_loss_curve": "validation_loss_curve_",
+    "stop_reason": "stop_reason_",
     "no_improvement_count": "_no_improvement_count",
     "best_coefs": "_best_coefs",
     "best_intercepts": "_best_intercepts",
@@ -41,10 +43,14 @@ class State:
         Loss of every epoch since training from scratch began.
     validation_scores : list of float or None
         Score on the validation data after every epoch.
+    validation_loss_curve : list of float
+        Loss on the validation data after every epoch.
     best_loss, best_validation_score : float or None
         The best of both curves.
     no_improvement_count : int
         Successive epochs without progress.
+    stop_reason : str or None
+        Why training has ended.
     best_coefs, best_intercepts : list of ndarray
         Copies of the weights that had the best validation score.
     session : Session
@@ -72,20 +78,28 @@ class State:
         return state
 
     def start_curves(self, early_stopping: bool) -> None:
-        """Begin the curves that are not there to be continued."""
-        start = {
-            "loss_curve": [],
-            "no_improvement_count": 0,
-            "best_loss": None if early_stopping else np.inf,
-            "validation_scores": [] if early_stopping else None,
-            "best_validation_score": -np.inf if early_stopping else None,
-        }
-        here = self.__dict__
-        for name, value in start.items():
-            if here.get(name) is None:
-                here[name] = value
+        """Begin the curves of training that are not there to be continued."""
+        self._start(
+            loss_curve=[],
+            no_improvement_count=0,
+            best_loss=None if early_stopping else np.inf,
+            validation_scores=None,
+            best_validation_score=None,
+        )
+
+    def start_validation(self, with_loss: bool, early_stopping: bool) -> None:
+        """Begin the curves of validation that are not there to be continued."""
+        self._start(validation_scores=[], best_validation_score=-np.inf, no_improvement_count=0)
+        if with_loss:
+            self._start(validation_loss_curve=[])
         if early_stopping and not hasattr(self, "best_coefs"):
             self.keep_best()
+
+    def _start(self, **values: Any) -> None:
+        here = self.__dict__
+        for name, value in values.items():
+            if here.get(name) is None:
+                here[name] = value
 
     def end_epoch(self, loss: float, n_samples: int) -> None:
         """Count an epoch."""
@@ -99,12 +113,22 @@ class State:
         self.best_coefs = [W.copy() for W in self.coefs]
         self.best_intercepts = [b.copy() for b in self.intercepts]
 
+    def return_best(self, *, as_copies: bool) -> None:
+        """Go back to the weights that had the best validation score."""
+        self.coefs, self.intercepts = self.best_coefs, self.best_intercepts
+        if as_copies:
+            self.keep_best()
+
     def publish(self, est: Any) -> None:
         """Make this the estimator's fitted state."""
+        self.describe(est)
+        self.published = True
+
+    def describe(self, est: Any) -> None:
+        """Set the estimator's fitted attributes."""
         found, attributes = self.__dict__, est.__dict__
         for own, attribute in PUBLISHED.items():
             if own in found:
                 attributes[attribute] = found[own]
             elif self._fresh:  # of an earlier fit
                 attributes.pop(attribute, None)
-        self.published = True

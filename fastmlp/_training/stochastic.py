@@ -1,26 +1,21 @@
 """Training by mini-batches."""
 
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from .. import _core
-from .._network import all_finite, asked_dtype, count, flatten, make_writable, net_dtype, views
+from .._network import all_finite, asked_dtype, count, flatten, make_writable, views
 from .._parameters import named
-from ..callbacks import (
-    Callback,
-    LearningRate,
-    LossProgress,
-    LossReport,
-    Patience,
-    ScoreProgress,
-)
+from ..callbacks import Callback, LearningRate, LossProgress, LossReport, Patience
 from ..schedules import Constant
-from .problem import Problem, near_one
+from .fit import Fit
+from .problem import Problem
 from .session import Session
 from .state import State
 
@@ -31,8 +26,8 @@ from .state import State
 RUN_FLOPS = 2e8
 
 
-class StochasticFit:
-    """A fit by 'sgd' or 'adam'. Construction does all that may refuse the data."""
+class StochasticFit(Fit):
+    """A fit by mini-batches. Construction does all that may refuse the data."""
 
     def __init__(
         self,
@@ -41,19 +36,16 @@ class StochasticFit:
         state: State,
         rng: np.random.RandomState,
         incremental: bool,
+        validation: Problem | None = None,
     ) -> None:
-        self.est, self.problem, self.state = est, problem, state
-        self.rng, self.incremental = rng, incremental
-        if est.early_stopping and incremental:
+        super().__init__(est, problem, state, rng, incremental, validation)
+        is_own = validation is not None
+        if est.early_stopping and incremental and not is_own:
             raise ValueError("partial_fit does not support early_stopping=True")
-        if not incremental or not hasattr(state, "session"):
-            state.session = Session(
-                named(est, "solver"), named(est, "learning_rate"), est.learning_rate_init
-            )
+        self._continue_session()
         self.order = np.arange(problem.X.shape[0])
-        self.score: Callable[[_core.Net], float] | None = None
-        if est.early_stopping:
-            self.score = self._validation()
+        if est.early_stopping and not is_own:
+            validation = self._split()
         self.batch_size = self._batch_size()
 
         asked = asked_dtype(est)
@@ -61,54 +53,43 @@ class StochasticFit:
         state.intercepts = make_writable(state.intercepts, asked)
         # The wider of both dtypes if X has another than the weights, as in NumPy's products, unless
         # one was asked for. Then the weights go in and out of the net by way of a copy.
-        self.dtype = net_dtype(est, problem.X, *state.coefs, *state.intercepts)
         self.coefs, self.intercepts = state.coefs, state.intercepts
         if any(a.dtype != self.dtype for a in [*self.coefs, *self.intercepts]):
             flat = flatten(self.coefs, self.intercepts, self.dtype)
             self.coefs, self.intercepts = views(flat, problem.widths)
         self.y = problem.targets.coded(self.dtype)
+        if validation is not None:
+            self._watch(validation, self.dtype, is_own)
         state.start_curves(est.early_stopping)
 
-    def _validation(self) -> Callable[[_core.Net], float]:
-        """Split off validation rows; return the function that scores the network on them.
+    def _continue_session(self) -> None:
+        """Go on with the optimizer of the last call of ``partial_fit``, or take a new one."""
+        est, state = self.est, self.state
+        if not self.incremental or not hasattr(state, "session"):
+            state.session = Session(
+                named(est, "solver"), named(est, "learning_rate"), est.learning_rate_init
+            )
+            after_partial_fit = False
+        else:
+            after_partial_fit = not state.session.finished
+        if self.incremental and est.early_stopping and not after_partial_fit:
+            state.no_improvement_count = 0  # what ended a fit does not end what comes after it
 
-        They are copied, the rows to train on stay where they are.
-        """
+    def _split(self) -> Problem:
+        """Split off validation rows. They are copied, those to train on stay where they are."""
         est, problem = self.est, self.problem
-        X, targets, sample_weight = problem.X, problem.targets, problem.sample_weight
         self.order, held_out = train_test_split(
             self.order,
             random_state=self.rng,
             test_size=est.validation_fraction,
-            stratify=targets.strata(),
+            stratify=problem.targets.strata(),
         )
         if len(held_out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' "
                 "or the size of your dataset."
             )
-        X_val = X[held_out]
-        scorer = targets.scorer(
-            held_out, None if sample_weight is None else near_one(sample_weight[held_out])
-        )
-
-        def score(net: _core.Net) -> float:
-            self._store(net)
-            outputs = _core.predict(
-                X_val,
-                self.coefs,
-                self.intercepts,
-                problem.activations,
-                bfloat16=problem.bfloat16,
-                n_threads=problem.n_threads,
-            )
-            if not all_finite(*self.coefs, *self.intercepts):
-                # Which outputs are NaN may depend on the number of threads: zeros in X are left
-                # out of products.
-                outputs.fill(np.nan)
-            return scorer(outputs)
-
-        return score
+        return problem.part(held_out)
 
     def _batch_size(self) -> int:
         batch_size, n_samples = self.est.batch_size, len(self.order)
@@ -125,56 +106,76 @@ class StochasticFit:
     def run(self) -> None:
         """Train until convergence, ``max_iter`` epochs or Ctrl-C; one epoch if incremental."""
         est, problem, state, session = self.est, self.problem, self.state, self.state.session
+        if self._has_stopped():
+            return
+        self._start_clock()
         config = problem.config(self.dtype, est.alpha)
         with session.net(config, self.batch_size, problem.max_nnz(self.batch_size)) as net:
             net.load_params(self.coefs, self.intercepts)
+            self.net = net
+            state.stop_reason = None
             try:
-                self._epochs(net)
+                self._epochs()
             except KeyboardInterrupt:
+                state.stop_reason = "interrupted"
                 warnings.warn("Training interrupted by user.", stacklevel=2)
             finally:
-                self._store(net)
+                self._store()
                 state.publish(est)
             overflow = not net.state_is_finite()
-        if est.early_stopping:
+        if est.early_stopping and (state.stop_reason or not self.incremental):
             # Not copies: when a warm start finds nothing better than the best of before, the
             # weights that it trained in place remain. So it is in scikit-learn.
-            state.coefs, state.intercepts = state.best_coefs, state.best_intercepts
+            state.return_best(as_copies=self.incremental)
             state.publish(est)
         if overflow and all_finite(*state.coefs, *state.intercepts):
             what = "The state of the solver, without which some weights do not change,"
             problem.warn_of_overflow(what, self.dtype)
 
-    def _epochs(self, net: _core.Net) -> None:
-        est, state, optimizer = self.est, self.state, self.state.session.optimizer
-        X, n_threads = self.problem.X, self.problem.n_threads
+    def _has_stopped(self) -> bool:
+        """Whether an earlier call of ``partial_fit`` has found that there is no more progress."""
+        est = self.est
+        ended = self.state.no_improvement_count > est.n_iter_no_change
+        return self.incremental and est.early_stopping and ended
+
+    def _epochs(self) -> None:
+        est, state = self.est, self.state
+        order, shuffle = self.order, self.rng.shuffle if est.shuffle else None
         sample_weight = self.problem.engine_weight()
-        order, batch_size, n_samples = self.order, self.batch_size, len(self.order)
         run = self._run_length()
-        listeners = [callback.on_epoch_end for callback in self._callbacks(net)]
+        listeners = [callback.on_epoch_end for callback in self._callbacks()]
 
         for _ in range(est.max_iter):
-            if est.shuffle:
+            if shuffle is not None:
                 # In place: each epoch permutes the order of the one before.
-                self.rng.shuffle(order)
-            loss = 0.0
-            for start in range(0, n_samples, run):
-                rows = order[start : start + run]
-                loss += net.train(
-                    X, self.y, sample_weight, rows, batch_size, optimizer.rate, n_threads
-                )
-            state.end_epoch(loss / n_samples, n_samples)
+                shuffle(order)
+            state.end_epoch(*self._epoch(sample_weight, run))
             stop = self.incremental
             for listener in listeners:
                 stop = listener(state) or stop
             if stop:
                 return
+        state.stop_reason = "max_iter"
         warnings.warn(
             f"Stochastic Optimizer: Maximum iterations ({est.max_iter:d}) reached and the "
             "optimization hasn't converged yet.",
             ConvergenceWarning,
             stacklevel=2,
         )
+
+    def _epoch(self, sample_weight: NDArray | None, run: int) -> tuple[float, int]:
+        """Train on all rows, or until time is up; return mean loss and number of rows."""
+        X, y, order, batch_size = self.problem.X, self.y, self.order, self.batch_size
+        train, n_threads = self.net.train, self.problem.n_threads
+        optimizer = self.state.session.optimizer
+        loss, stop = 0.0, 0
+        while stop < len(order):
+            rows = order[stop : stop + run]
+            loss += train(X, y, sample_weight, rows, batch_size, optimizer.rate, n_threads)
+            stop += len(rows)
+            if time.monotonic() >= self.deadline:
+                break
+        return loss / stop, stop
 
     def _run_length(self) -> int:
         """Return how many samples are handed to C at once."""
@@ -183,24 +184,29 @@ class StochasticFit:
         flops = self.batch_size * self.problem.flops_per_row() + 60.0 * count(self.problem.widths)
         return self.batch_size * max(1, int(RUN_FLOPS / flops))
 
-    def _callbacks(self, net: _core.Net) -> Iterator[Callback]:
+    def _callbacks(self) -> Iterator[Callback]:
         """What listens, in the order of scikit-learn's side effects."""
-        est, score, optimizer = self.est, self.score, self.state.session.optimizer
+        est, optimizer = self.est, self.state.session.optimizer
         if est.verbose:
             yield LossReport()
-        if score is None:
+        yield from self._score_listeners()
+        what = "Validation score"
+        if not est.early_stopping:
             yield LossProgress(est.tol)
-        else:
-            yield ScoreProgress(est.tol, lambda: score(net), est.verbose)
+            what = "Training loss"
         if not isinstance(optimizer.schedule, Constant):
             yield LearningRate(optimizer)
-        what = "Training loss" if score is None else "Validation score"
         yield Patience(est.n_iter_no_change, est.tol, what, optimizer, est.verbose)
+        yield from self._goals()
 
-    def _store(self, net: _core.Net) -> None:
+    def _evaluate(self) -> tuple[float, float]:
+        self._store()
+        return self.evaluation(self.coefs, self.intercepts)
+
+    def _store(self) -> None:
         """Bring the published weights up to date."""
         state = self.state
-        net.store_params(self.coefs, self.intercepts)
+        self.net.store_params(self.coefs, self.intercepts)
         if self.coefs is not state.coefs:
             for out, value in zip(
                 [*state.coefs, *state.intercepts], [*self.coefs, *self.intercepts], strict=True

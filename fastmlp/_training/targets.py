@@ -7,9 +7,12 @@
     coded(dtype)       y as the engine takes it: int32 class positions, or a matrix of dtype
     strata()           what a validation split keeps the proportions of, or None
     weighted(w)        sample weights in the loss, w in that of scores
-    scorer(rows, w)    function of the network's outputs for these rows: their score
+    scorer(w)          function of the network's outputs: their score
+    part(rows)         targets of these rows
+    decoded()          y as the user gave it
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +54,8 @@ class Labels:
 
     def __init__(self, codes: NDArray, binarizer: LabelBinarizer) -> None:
         self.codes = codes
-        self.n_classes = len(binarizer.classes_)
+        self.classes = binarizer.classes_
+        self.n_classes = len(self.classes)
         self.kind = binarizer.y_type_
         # Two classes, or one, share a single output: the probability of the last.
         self.n_outputs = 1 if self.kind == "binary" else self.n_classes
@@ -79,9 +83,17 @@ class Labels:
         # output and whose error message names the strata True and False as strings.
         return np.where(self.codes, "True", "False") if self.kind == "binary" else None
 
-    def scorer(self, rows: NDArray, sample_weight: NDArray | None) -> Scorer:
+    def part(self, rows: NDArray) -> "Labels":
+        part = copy.copy(self)
+        part.codes = self.codes[rows]
+        return part
+
+    def decoded(self) -> NDArray:
+        return self.classes[self.codes] if self.codes.ndim == 1 else self.codes.astype(np.int64)
+
+    def scorer(self, sample_weight: NDArray | None) -> Scorer:
         """Accuracy; of all labels of a sample together if it has several."""
-        codes = self.codes[rows]
+        codes = self.codes
         if sample_weight is not None:
             check_sample_weight(sample_weight, codes)
 
@@ -299,13 +311,21 @@ class Values:
     def strata(self) -> None:
         return None
 
-    def scorer(self, rows: NDArray, sample_weight: NDArray | None) -> Scorer:
+    def part(self, rows: NDArray) -> "Values":
+        part = copy.copy(self)
+        part.y = self.y[rows]
+        return part
+
+    def decoded(self) -> NDArray:
+        return self.y.ravel() if self.y.shape[1] == 1 else self.y
+
+    def scorer(self, sample_weight: NDArray | None) -> Scorer:
         """Coefficient of determination, averaged over the outputs; NaN if an output is not finite.
 
         The same operations in the same order as ``sklearn.metrics.r2_score``, whose checks of y
         would be repeated in every epoch.
         """
-        y = self.y[rows]
+        y = self.y
         weight = 1.0
         if sample_weight is not None:
             check_sample_weight(sample_weight, y)

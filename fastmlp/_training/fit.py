@@ -1,0 +1,88 @@
+"""What all fits share."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .._network import net_dtype
+from ..callbacks import (
+    BestScore,
+    Callback,
+    ScoreProgress,
+    TargetLoss,
+    TargetScore,
+    TimeLimit,
+    Validation,
+)
+from .evaluation import Evaluation
+from .problem import Problem
+from .state import State
+
+
+class Fit:
+    """An estimator's parameters, a problem and a state.
+
+    Parameters
+    ----------
+    est : object
+        The estimator.
+    problem : Problem
+        What is to be fitted.
+    state : State
+        Where to begin.
+    rng : RandomState
+        The random stream.
+    incremental : bool
+        Whether this is ``partial_fit``.
+    validation : Problem or None
+        The user's own validation data.
+    """
+
+    evaluation: Evaluation | None = None
+    deadline = np.inf
+
+    def __init__(
+        self,
+        est: Any,
+        problem: Problem,
+        state: State,
+        rng: np.random.RandomState,
+        incremental: bool,
+        validation: Problem | None = None,
+    ) -> None:
+        self.est, self.problem, self.state = est, problem, state
+        self.rng, self.incremental = rng, incremental
+        self.dtype = net_dtype(est, problem.X, *state.coefs, *state.intercepts)
+
+    def _watch(self, data: Problem, dtype: np.dtype, own: bool) -> None:
+        """Evaluate the network on these data, which are the user's own or split off."""
+        with_loss = own or self.est.scoring is not None
+        self.evaluation = Evaluation(self.est, data, self.state, dtype, with_loss)
+        self.state.start_validation(with_loss, self.est.early_stopping)
+
+    def _start_clock(self) -> None:
+        if self.est.time_limit is not None:
+            self.deadline = time.monotonic() + self.est.time_limit
+
+    def _evaluate(self) -> tuple[float, float]:
+        """Return score and loss on the validation data."""
+        raise NotImplementedError
+
+    def _score_listeners(self) -> Iterator[Callback]:
+        est = self.est
+        if self.evaluation is not None:
+            yield Validation(self._evaluate, est.verbose)
+            if est.early_stopping:
+                yield ScoreProgress(est.tol)
+            yield BestScore(keep_weights=est.early_stopping)
+
+    def _goals(self) -> Iterator[Callback]:
+        est = self.est
+        if est.target_loss is not None:
+            yield TargetLoss(est.target_loss, est.verbose)
+        if est.target_score is not None:
+            yield TargetScore(est.target_score, est.verbose)
+        if est.time_limit is not None:
+            yield TimeLimit(self.deadline, est.verbose)
