@@ -282,7 +282,8 @@ class BaseMLP(BaseEstimator):
             self.out_activation_ = targets.out_activation
             self.n_layers_ = len(widths)
             dtype = _network.net_dtype(self, X)
-            state = State(*_network.initial(widths, dtype, name_of(self.activation), rng))
+            activation, fit_intercept = name_of(self.activation), self.fit_intercept
+            state = State(*_network.initial(widths, dtype, activation, rng, fit_intercept))
         else:
             widths = self._known_widths(X.shape[1], len(hidden), targets.n_outputs)
             state = State.of(self)
@@ -295,6 +296,7 @@ class BaseMLP(BaseEstimator):
             _network.activations(self),
             _network.in_bfloat16(self),
             effective_n_threads(self.n_jobs),
+            _network.structure(self, len(hidden)),
         )
         kind = StochasticFit if is_stochastic(self.solver) else LBFGSFit
         own = self._validation_problem(problem, *validation)

@@ -1,5 +1,5 @@
 # The engine's interface, src_c/fastmlp.h, as Cython sees it.
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t
 
 cdef extern from "fastmlp.h" nogil:
     ctypedef enum fm_status:
@@ -89,12 +89,15 @@ cdef extern from "fastmlp.h" nogil:
     ctypedef struct fm_layer:
         int64_t width
         fm_choice activation
+        double dropout
+        bint no_bias
 
     ctypedef struct fm_network:
         fm_dtype dtype
         int64_t n_inputs
         int n_layers
         const fm_layer *layers
+        double input_dropout
 
     ctypedef struct fm_parameters:
         void *W
@@ -103,6 +106,7 @@ cdef extern from "fastmlp.h" nogil:
     ctypedef struct fm_config:
         fm_network network
         fm_choice loss, optimizer
+        uint32_t seed
         double alpha
         int64_t max_rows, max_nnz
         fm_interrupt interrupt

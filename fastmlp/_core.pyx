@@ -14,7 +14,7 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from libc.stdint cimport uintptr_t
+from libc.stdint cimport uint32_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -449,6 +449,12 @@ cdef str _bounds(const fm_parameter *p):
     return f"in {left}{p.low:g}, {p.high:g}{right}"
 
 
+cdef double _share(str name, double p) except -1:
+    if not 0 <= p < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {p!r}")
+    return p
+
+
 cdef class _Network:
     """The engine's description of a network, and room for pointers to its parameters."""
 
@@ -464,7 +470,7 @@ cdef class _Network:
         self.parameters = <fm_parameters *>calloc(n, sizeof(fm_parameters))
         if not self.layers or not self.parameters:
             raise MemoryError
-        self.c = fm_network(dtype, units[0], n, self.layers)
+        self.c = fm_network(dtype, units[0], n, self.layers, 0)
         for i in range(n):
             self.layers[i].width = units[i + 1]
             _choose(&self.layers[i].activation, "activation", _ACTIVATION_NUMBERS,
@@ -473,6 +479,16 @@ cdef class _Network:
     def __dealloc__(self):
         free(self.layers)
         free(self.parameters)
+
+    cdef int set_dropout(self, dropout, double input_dropout) except -1:
+        """Of each hidden layer, and of X."""
+        cdef int i, n_hidden = self.c.n_layers - 1
+        if len(dropout) not in (0, n_hidden):
+            raise ValueError(f"dropout needs {n_hidden} numbers, got {len(dropout)}")
+        for i, p in enumerate(dropout):
+            self.layers[i].dropout = _share("dropout", p)
+        self.c.input_dropout = _share("input_dropout", input_dropout)
+        return 0
 
     cdef int64_t n_outputs(self):
         return self.layers[self.c.n_layers - 1].width
@@ -520,8 +536,17 @@ cdef class Net:
     max_nnz : int
         0 for dense X. For CSR X at least 1 and no less than the non-zeros of any
         mini-batch (or of any ``MAX_BLOCK`` rows of a larger one).
+    dropout : sequence of float
+        Share of each hidden layer's outputs that `train` and `loss_grad` set to 0; empty for none.
+    input_dropout : float
+        The same of X.
+    seed : int
+        Of dropout, below 2**32. `loss_grad` drops what the first update does.
+    fit_intercept : bool
+        Whether biases have gradients; else they stay as they are loaded.
     isa : str or None
         A name of ``ISAS`` (with `bfloat16` of ``bfloat16_isas()``); None takes `default_isa`.
+        Kernel sets for bfloat16 instructions leave networks with dropout to the next best.
 
     Raises
     ------
@@ -546,14 +571,20 @@ cdef class Net:
     cdef const double *weight
 
     def __init__(self, units, *, dtype, activations, loss, bint bfloat16=False, optimizer=None,
-                 double alpha=0.0, int64_t max_rows=200, int64_t max_nnz=0, isa=None):
+                 double alpha=0.0, int64_t max_rows=200, int64_t max_nnz=0, dropout=(),
+                 double input_dropout=0.0, uint32_t seed=0, bint fit_intercept=True, isa=None):
         cdef fm_config config
+        cdef int i
         cdef bytes isa_name = None if isa is None else str(isa).encode()
         if self.net != NULL:
             raise RuntimeError("a Net is initialised once")
         self.kind = _dtype_number(dtype)
         self.network = _Network(units, activations, _arithmetic(self.kind, bfloat16))
+        self.network.set_dropout(dropout, input_dropout)
+        for i in range(self.network.c.n_layers):
+            self.network.layers[i].no_bias = not fit_intercept
         config.network = self.network.c
+        config.seed = seed
         _choose(&config.loss, "loss", _LOSS_NUMBERS, fm_loss_row, loss)
         config.optimizer.row = -1
         if optimizer is not None:

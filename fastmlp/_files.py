@@ -328,7 +328,9 @@ def _check_session(state: dict[str, Any]) -> None:
     if not isinstance(stored["rule"], Optimizer) or not isinstance(stored["schedule"], Schedule):
         raise ValueError("its optimizer is none")
     fresh = Session(stored["rule"], stored["schedule"], stored["learning_rate_init"]).stored()
-    if fresh.keys() != stored.keys():
+    seed = stored.get("seed", 0)
+    is_seed = type(seed) is int and 0 <= seed < 2**32
+    if fresh.keys() != stored.keys() - {"seed"} or not is_seed:
         raise ValueError("the state of its optimizer is incomplete")
     if stored["averages"] is not None:
         known, averages = stored["averages"]

@@ -9,6 +9,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,34 @@ def in_bfloat16(est: Any) -> bool:
 def activations(est: Any) -> tuple[str, ...]:
     """Return the activation of each layer of weights."""
     return (choice_of(est.activation),) * (est.n_layers_ - 2) + (est.out_activation_,)
+
+
+def structure(est: Any, n_hidden: int) -> dict[str, Any]:
+    """Return what a net has besides layers of weights, biases and activations."""
+    asked: dict[str, Any] = {}
+    shares = _dropout(est.dropout, n_hidden)
+    if any(shares):
+        asked["dropout"] = shares
+    if est.input_dropout:
+        asked["input_dropout"] = float(est.input_dropout)
+    if not est.fit_intercept:
+        asked["fit_intercept"] = False
+    return asked
+
+
+def _dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
+    """Return the share that each hidden layer drops."""
+    if isinstance(value, Real):
+        return (float(value),) * n_hidden
+    shares = list(value)
+    if len(shares) != n_hidden:
+        raise ValueError(
+            f"dropout={value!r} has {len(shares)} numbers, but there are {n_hidden} hidden layers."
+        )
+    for share in shares:
+        if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share < 1:
+            raise ValueError(f"dropout={value!r} must hold numbers in [0, 1), got {share!r}.")
+    return tuple(map(float, shares))
 
 
 def hidden_widths(hidden_layer_sizes: Any) -> list[int]:
@@ -95,8 +124,9 @@ def initial(
     dtype: DTypeLike,
     activation: str,
     rng: np.random.RandomState,
+    fit_intercept: bool = True,
 ) -> tuple[list[NDArray], list[NDArray]]:
-    """Draw coefs and intercepts, layer by layer."""
+    """Draw coefs and intercepts, layer by layer; no intercepts unless they are fitted."""
     n_parameters = count(widths)
     if n_parameters * np.dtype(dtype).itemsize > sys.maxsize:
         raise ValueError(
@@ -106,7 +136,8 @@ def initial(
     coefs, intercepts = views(np.empty(n_parameters, dtype), widths)
     initializer = GlorotUniform()
     for W, b in zip(coefs, intercepts, strict=True):
-        initializer.draw(W, b, activation, rng)
+        b.fill(0)
+        initializer.draw(W, b if fit_intercept else b[:0], activation, rng)
     return coefs, intercepts
 
 

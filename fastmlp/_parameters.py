@@ -260,6 +260,30 @@ PARAMETERS = {
         """,
     ),
     "max_fun": _count(15000, "Largest number of evaluations of the loss by 'lbfgs'."),
+    "dropout": Parameter(
+        0.0,
+        [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "float | Sequence[float]",
+        "float or array-like of shape (n_hidden_layers,)",
+        """
+        Share of the outputs of each hidden layer that training sets to 0, in [0, 1), one number for
+        all layers or one for each: other ones in every step, drawn at random, while those that
+        are kept are divided by ``1 - dropout``. It keeps units from relying on one another;
+        0.2 to 0.5 suits wide networks that overfit (Srivastava et al. 2014, JMLR 15). Predictions
+        and validation scores use all units, `loss_curve_` is the loss with dropout. Not available
+        with 'lbfgs'.
+        """,
+    ),
+    "input_dropout": _real(
+        0.0, 0, 1, "left", "The same of the features in X, zeros included; rarely above 0.2."
+    ),
+    "fit_intercept": _flag(
+        True,
+        """
+        Whether the layers have biases. If not, `intercepts_` are zeros, which are neither drawn nor
+        trained; a warm start keeps those that it finds.
+        """,
+    ),
     "n_jobs": Parameter(
         None,
         [Integral, None],

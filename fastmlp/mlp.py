@@ -143,6 +143,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
+    dropout : float or array-like of shape (n_hidden_layers,), default=0.0
+        Share of the outputs of each hidden layer that training sets to 0, in [0, 1), one number for
+        all layers or one for each: other ones in every step, drawn at random, while those that are
+        kept are divided by ``1 - dropout``. It keeps units from relying on one another; 0.2 to 0.5
+        suits wide networks that overfit (Srivastava et al. 2014, JMLR 15). Predictions and
+        validation scores use all units, `loss_curve_` is the loss with dropout. Not available with
+        'lbfgs'.
+
+    input_dropout : float, default=0.0
+        The same of the features in X, zeros included; rarely above 0.2.
+
+    fit_intercept : bool, default=True
+        Whether the layers have biases. If not, `intercepts_` are zeros, which are neither drawn nor
+        trained; a warm start keeps those that it finds.
+
     n_jobs : int or None, default=None
         Number of threads for training and prediction. None: all CPUs available to the process, one
         inside a joblib worker. -1: all CPUs. Small problems use one thread in any case. Results do
@@ -339,6 +354,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
         max_fun: int = 15000,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        fit_intercept: bool = True,
         n_jobs: int | None = None,
         precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
         class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = None,
@@ -370,6 +388,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.fit_intercept = fit_intercept
         self.n_jobs = n_jobs
         self.precision = precision
         self.class_weight = class_weight
@@ -667,6 +688,21 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
+    dropout : float or array-like of shape (n_hidden_layers,), default=0.0
+        Share of the outputs of each hidden layer that training sets to 0, in [0, 1), one number for
+        all layers or one for each: other ones in every step, drawn at random, while those that are
+        kept are divided by ``1 - dropout``. It keeps units from relying on one another; 0.2 to 0.5
+        suits wide networks that overfit (Srivastava et al. 2014, JMLR 15). Predictions and
+        validation scores use all units, `loss_curve_` is the loss with dropout. Not available with
+        'lbfgs'.
+
+    input_dropout : float, default=0.0
+        The same of the features in X, zeros included; rarely above 0.2.
+
+    fit_intercept : bool, default=True
+        Whether the layers have biases. If not, `intercepts_` are zeros, which are neither drawn nor
+        trained; a warm start keeps those that it finds.
+
     n_jobs : int or None, default=None
         Number of threads for training and prediction. None: all CPUs available to the process, one
         inside a joblib worker. -1: all CPUs. Small problems use one thread in any case. Results do
@@ -843,6 +879,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
         max_fun: int = 15000,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        fit_intercept: bool = True,
         n_jobs: int | None = None,
         precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
         scoring: str | Callable[..., float] | None = None,
@@ -874,6 +913,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.fit_intercept = fit_intercept
         self.n_jobs = n_jobs
         self.precision = precision
         self.scoring = scoring

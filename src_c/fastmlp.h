@@ -137,6 +137,8 @@ FM_API fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype)
 typedef struct {
     int64_t width;
     fm_choice activation;
+    double dropout;          /* hidden layers: share of A set to 0 in training, in [0, 1) */
+    int no_bias;             /* b stays as it is, usually 0 */
 } fm_layer;
 
 /* What a network computes, in training and prediction. */
@@ -145,6 +147,7 @@ typedef struct {
     int64_t n_inputs;
     int n_layers;            /* at least one */
     const fm_layer *layers;  /* (n_layers,): hidden layers, then the output */
+    double input_dropout;    /* share of X set to 0 in training, in [0, 1) */
 } fm_network;
 
 /* Arrays of a layer's parameters, or of numbers that belong to them, of T. */
@@ -196,6 +199,7 @@ typedef struct {
     fm_network network;
     fm_choice loss;
     fm_choice optimizer;        /* of row -1: loss_grad only */
+    uint32_t seed;              /* of dropout, with the number of the update */
     double alpha;               /* L2 term: loss += alpha/2 |W|^2 / sum of weights */
     int64_t max_rows;           /* rows of the largest mini-batch */
     int64_t max_nnz;            /* 0: X is dense; else X is CSR, and no mini-batch (of a larger

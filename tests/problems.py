@@ -245,7 +245,7 @@ def with_zeros(p, seed=0):
 def _assert_exact(p, limit):
     """No partial sum of integers in a step on p can reach limit."""
     X = reference.dense_rows(p.X, np.arange(p.n), np.float64)
-    _, A = reference.forward(X, p.coefs, p.intercepts, p.activations)
+    _, A, _ = reference.forward(X, p.coefs, p.intercepts, p.activations)
     delta = (A[-1] - p.y) * p.sample_weight[:, np.newaxis]
     for i in reversed(range(len(p.coefs))):
         assert (np.abs(A[i]) @ np.abs(p.coefs[i])).max() < limit

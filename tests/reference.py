@@ -22,8 +22,14 @@ With bfloat16, the operands of all matrix products are rounded to the nearest bf
 the weights, the activations of hidden layers and the deltas (db is the sum of these deltas; X is
 rounded to float32 first). Nothing else is: weights, biases, state, outputs, losses stay float32.
 
+Dropout (inverted) sets a number of X, or of what a hidden layer puts out, to 0 with probability p
+and divides the others by 1 - p. Which ones, the counter-based generator Philox says: see `keeps`.
+
 Formulas cite
 
+    [SHKSS] Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: Dropout: a simple way to
+           prevent neural networks from overfitting. JMLR 15, 2014.
+    [SMDS] Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC11, 2011.
     [GBC]  Goodfellow, Bengio, Courville: Deep Learning. MIT Press, 2016.
     [B]    Bishop: Pattern Recognition and Machine Learning. Springer, 2006.
     [KB]   Kingma, Ba: Adam: a method for stochastic optimization. ICLR 2015, arXiv:1412.6980.
@@ -265,24 +271,76 @@ def to_bfloat16(x):
     return np.where(np.abs(rounded) >= 2.0**128, np.copysign(np.inf, x), rounded)
 
 
-def forward(X, coefs, intercepts, activations, operand=exact):
-    """Return [Z_0, ..., Z_L] and [A_0 = X, A_1, ..., A_{L+1}], all A but the last as operands."""
-    Z, A = [], [operand(X)]
-    for W, b, choice in zip(coefs, intercepts, activations, strict=True):
+def philox(counter, key):
+    """Return 4 x 32 random bits for a counter of 4 and a key of 2 words [SMDS]: Philox 4x32-10."""
+    c = [np.asarray(word, np.uint64) for word in counter]
+    k = [np.uint64(word) for word in key]
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for _ in range(10):
+        p, q = c[0] * np.uint64(0xD2511F53), c[2] * np.uint64(0xCD9E8D57)
+        c = [(q >> half) ^ c[1] ^ k[0], q & low, (p >> half) ^ c[3] ^ k[1], p & low]
+        k = [(k[0] + np.uint64(0x9E3779B9)) & low, (k[1] + np.uint64(0xBB67AE85)) & low]
+    return c
+
+
+def keeps(p, n, width, seed, number, update):
+    """Return which of n rows of a value are kept: (n, width), True with probability 1 - p.
+
+    The value has a number, 0 for X and l + 1 for what layer l puts out; update counts from 0. One
+    counter, (column, row // 4, update), serves four rows; of each 32 bits the upper 23 decide.
+    """
+    row, column = np.ogrid[: -(-n // 4), :width]
+    words = [np.broadcast_to(x, (-(-n // 4), width)) for x in (column, row)]
+    bits = philox([*words, update % 2**32, update // 2**32], (seed, number))
+    bits = np.stack(bits, axis=1).reshape(-1, width)[:n]
+    return 1 + (bits >> np.uint64(9)) / 2.0**23 >= np.float32(1 + p)
+
+
+class Dropout(NamedTuple):
+    """Dropout [SHKSS] of X and of each hidden layer."""
+
+    shares: tuple[float, ...]
+    seed: int
+
+    def factors(self, n, widths, update):
+        """Return for each value 0 and 1 / (1 - p) in its shape, None where nothing is dropped."""
+        return [
+            keeps(p, n, width, self.seed, i, update) / (1 - p) if p else None
+            for i, (p, width) in enumerate(zip(self.shares, widths, strict=True))
+        ]
+
+
+def forward(X, coefs, intercepts, activations, operand=exact, factors=None):
+    """Return [Z_0, ..., Z_L], [A_0 = X, A_1, ..., A_{L+1}], all A but the last as operands, and F.
+
+    F[l] is what the derivative of f_l is taken at if it is computed from f_l(Z_l): A_{l+1}, or
+    f_l(Z_l) itself where dropout is between them.
+    """
+    factors = factors or [None] * len(coefs)
+    Z, A, F = [], [operand(X)], []
+    if factors[0] is not None:
+        A[0] = operand(A[0] * factors[0])
+    for i, (W, b, choice) in enumerate(zip(coefs, intercepts, activations, strict=True)):
         row, values = choose(ACTIVATIONS, choice)
         Z.append(A[-1] @ operand(W) + b)
-        A.append(row.f(Z[-1], **values))
-        if len(A) <= len(coefs):
-            A[-1] = operand(A[-1])
-    return Z, A
+        F.append(row.f(Z[-1], **values))
+        A.append(F[-1])
+        if i + 1 < len(coefs) and factors[i + 1] is not None:
+            A[-1] = operand(F[-1] * factors[i + 1])
+        elif i + 1 < len(coefs):
+            A[-1] = F[-1] = operand(F[-1])
+    return Z, A, F
 
 
-def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=exact):
+def backprop(
+    X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=exact, factors=None
+):
     """Return J and its gradients dW, db [GBC, algorithms 6.3 and 6.4].
 
     X (n, p), Y (n, q) and the sample weights w (n,) are float64.
     """
-    Z, A = forward(X, coefs, intercepts, activations, operand)
+    Z, A, F = forward(X, coefs, intercepts, activations, operand, factors)
+    factors = factors or [None] * len(coefs)
     row, values = choose(LOSSES, loss)
     s = w.sum()
     J = (w * row.f(Y, A[-1], eps, **values)).sum() / s
@@ -290,7 +348,7 @@ def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=
 
     def back(i, dA):
         activation, constants = choose(ACTIVATIONS, activations[i])
-        return activation.back(Z[i], A[i + 1], dA, **constants)
+        return activation.back(Z[i], F[i], dA, **constants)
 
     # delta = d(sum_i w_i l_i)/dZ of the layer at hand. For canonical pairs of loss and output
     # activation dl/da * f'(z) is a - y [B, section 4.3.6]; written so it stays right where
@@ -306,7 +364,8 @@ def backprop(X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=
         dW[i] = (A[i].T @ delta + alpha * coefs[i]) / s
         db[i] = delta.sum(axis=0) / s
         if i > 0:
-            delta = operand(back(i - 1, delta @ operand(coefs[i]).T))
+            dA = delta @ operand(coefs[i]).T
+            delta = operand(back(i - 1, dA if factors[i] is None else dA * factors[i]))
     return J, dW, db
 
 
@@ -352,6 +411,10 @@ class Net:
         alpha=0.0,
         max_rows=200,
         max_nnz=0,
+        dropout=(),
+        input_dropout=0.0,
+        seed=0,
+        fit_intercept=True,
         isa=None,
     ):
         units, activations = [index(n) for n in units], list(activations)
@@ -366,6 +429,10 @@ class Net:
         self._optimizer = None if optimizer is None else choose(OPTIMIZERS, optimizer)
         self._alpha = float(alpha)
         self._max_rows, self._max_nnz = max_rows, max_nnz
+        shares = (input_dropout, *(dropout or [0.0] * (len(units) - 2)))
+        _require(all(0 <= p < 1 for p in shares), "a share of dropout is not in [0, 1)")
+        _require(len(shares) == len(units) - 1, "dropout is not one number per hidden layer")
+        self._dropout, self._fit_intercept = Dropout(shares, seed), fit_intercept
         self._W_shapes = list(pairwise(units))
         self._b_shapes = [(n,) for n in units[1:]]
         n_slots = 0 if optimizer is None else self._optimizer[0].n_slots
@@ -414,12 +481,15 @@ class Net:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             _require(count_nnz(X, rows).sum() <= self._max_nnz, "a mini-batch exceeds max_nnz")
-            J, gradient = self._backprop(dense_rows(X, rows, self.dtype), Y[rows], w[rows])
+            Xb = dense_rows(X, rows, self.dtype)
+            J, gradient = self._backprop(Xb, Y[rows], w[rows], self.step)
             loss_sum += J * len(rows)
             self.step += 1
             params = self._slots[-1]
             with np.errstate(all="ignore"):
                 for i, G in enumerate(gradient):
+                    if G is None:
+                        continue
                     state = [self._slots[slot][i] for slot in range(row.n_slots)]
                     params[i] = row.update(params[i], G, state, self.step, learning_rate, **values)
         return float(loss_sum)
@@ -441,15 +511,16 @@ class Net:
             piece.reshape(P.shape).astype(np.float64)
             for piece, P in zip(pieces, self._slots[-1], strict=True)
         ]
-        J, gradient = self._backprop(dense_rows(X, np.arange(n), self.dtype), Y, w)
+        J, gradient = self._backprop(dense_rows(X, np.arange(n), self.dtype), Y, w, 0)
         with np.errstate(all="ignore"):
-            grad[...] = np.concatenate([G.ravel() for G in gradient])
+            pieces = zip(gradient, sizes, strict=True)
+            grad[...] = np.concatenate([np.zeros(n) if G is None else G.ravel() for G, n in pieces])
         return float(J)
 
     def release_data(self):
         """Nothing to do: no data are kept from one call to the next."""
 
-    def _backprop(self, X, Y, w):
+    def _backprop(self, X, Y, w, update):
         if w.sum() == 0:
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
         n_layers = len(self._activations)
@@ -466,8 +537,9 @@ class Net:
                 self._alpha,
                 np.finfo(self.dtype).eps,
                 self._operand,
+                self._dropout.factors(len(X), self._units[:-1], update),
             )
-        return J, dW + db
+        return J, dW + (db if self._fit_intercept else [None] * n_layers)
 
     def _load(self, slot, coefs, intercepts):
         _check_arrays("coefs", coefs, self._W_shapes, self.dtype)

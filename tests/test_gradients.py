@@ -84,7 +84,7 @@ def test_gradient_of_soft_targets(loss, out, isa):
 def test_short_form_equals_the_chain_rule(loss, out):
     """a - y is dl/da * f'(z) for the pairs of loss and output that claim it."""
     p = problems.make([4, 5], 9, np.float64, loss=loss, out=out)
-    (Z,), (_, A) = reference.forward(p.X, p.coefs, p.intercepts, p.activations)
+    (Z,), (_, A), _ = reference.forward(p.X, p.coefs, p.intercepts, p.activations)
     dA = reference.LOSSES[loss].grad(p.y, A, np.finfo(np.float64).eps)
     np.testing.assert_allclose(
         reference.ACTIVATIONS[out].back(Z, A, dA), A - p.y, rtol=1e-12, atol=1e-14

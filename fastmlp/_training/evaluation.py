@@ -24,7 +24,7 @@ def mean_loss(problem: Problem, dtype: DTypeLike) -> Callable[[NDArray], float]:
     weights are the identity: so the loss is computed as in training, and as stable.
     """
     width, n_threads = problem.widths[-1], problem.n_threads
-    config = problem.config(dtype, 0.0) | {
+    config = problem._replace(structure={}).config(dtype, 0.0) | {
         "units": (width, width),
         "activations": problem.activations[-1:],
         "bfloat16": False,

@@ -46,6 +46,11 @@ class LBFGSFit(Fit):
         incremental: bool,
         validation: Problem | None = None,
     ) -> None:
+        if problem.drops:
+            raise ValueError(
+                f"solver='lbfgs' needs a loss that is not random, but dropout={est.dropout!r} and "
+                f"input_dropout={est.input_dropout!r}. Set both to 0, or another solver."
+            )
         super().__init__(est, problem, state, rng, incremental, validation)
         if validation is not None:
             self._watch(validation, asked_dtype(est) or np.dtype(np.float64), own=True)

@@ -31,6 +31,7 @@ class Problem(NamedTuple):
     activations: tuple[Any, ...]  # of each layer of weights
     bfloat16: bool
     n_threads: int
+    structure: dict[str, Any]  # of _network.structure
 
     def config(self, dtype: DTypeLike, alpha: float) -> dict[str, Any]:
         """Return what a net for this problem is made of."""
@@ -41,7 +42,13 @@ class Problem(NamedTuple):
             "activations": self.activations,
             "loss": self.targets.loss,
             "alpha": alpha,
+            **self.structure,
         }
+
+    @property
+    def drops(self) -> bool:
+        """Whether training is stochastic by dropout."""
+        return not self.structure.keys().isdisjoint(("dropout", "input_dropout"))
 
     def engine_weight(self) -> NDArray | None:
         """Return the samples' weights in the loss, as the engine takes them."""

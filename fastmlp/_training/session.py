@@ -28,10 +28,14 @@ class OptimizerState:
         Initial and current learning rate. Both may be set between calls of ``partial_fit``.
     t : int
         Updates made so far.
+    seed : int or None
+        Of the masks of dropout, which depend on the number of the update, too. None: not drawn.
     averages : tuple or None
         Widths of the layers, and an array of shape (n_slots, n_parameters), each row laid out as
         by ``_network.views``. None before the first update.
     """
+
+    seed: int | None = None
 
     def __init__(self, rule: Optimizer, schedule: Schedule, learning_rate_init: float) -> None:
         self.rule = rule
@@ -126,6 +130,8 @@ class Session:
         """Lend a net of this configuration that holds the optimizer's state."""
         optimizer = self.optimizer
         config = config | {"optimizer": optimizer.rule.choice}
+        if optimizer.seed is not None:
+            config["seed"] = optimizer.seed
         self.finished = False
         # In one step, so that a second thread that trains this estimator gets another net. Its
         # numbers will be wrong, as they are then in scikit-learn, but nothing worse happens.

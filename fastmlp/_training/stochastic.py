@@ -43,6 +43,8 @@ class StochasticFit(Fit):
         if est.early_stopping and incremental and not is_own:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._continue_session()
+        if problem.drops and state.session.optimizer.seed is None:
+            state.session.optimizer.seed = int(rng.randint(2**32, dtype=np.uint32))
         self.order = np.arange(problem.X.shape[0])
         if est.early_stopping and not is_own:
             validation = self._split()

@@ -2,13 +2,24 @@
 #include "engine/check.h"
 #include "engine/net.h"
 
+/* Whether training, too, needs products and activations only. */
+static int is_plain(const fm_network *network)
+{
+    int plain = network->input_dropout == 0;
+    for (int l = 0; l < network->n_layers; l++)
+        plain &= network->layers[l].dropout == 0;
+    return plain;
+}
+
 fm_status fm_net_create(fm_net **out, const fm_config *config)
 {
     *out = NULL;
     fm_status status = fm_check_config(config);
     if (status != FM_OK)
         return status;
-    const fm_kernels *kernels = fm_select_kernels(config->isa, config->network.dtype, &status);
+    const fm_network *network = &config->network;
+    const fm_kernels *kernels =
+        fm_select_kernels(config->isa, network->dtype, is_plain(network), &status);
     return kernels ? fm_net_build(out, kernels, config) : status;
 }
 
@@ -20,7 +31,7 @@ fm_status fm_predict(void *out, const fm_matrix *X, const fm_network *network,
     fm_status status = fm_check_prediction(X, network, &watch, n_threads);
     if (status != FM_OK)
         return status;
-    const fm_kernels *kernels = fm_select_kernels(isa, network->dtype, &status);
+    const fm_kernels *kernels = fm_select_kernels(isa, network->dtype, 1, &status);
     if (!kernels)
         return status;
     return fm_predict_on(kernels, out, X, network, parameters, check_finite, &watch, n_threads);

@@ -1,19 +1,23 @@
 /* check.c - whether the engine's arguments make sense; see check.h. */
 #include "engine/check.h"
 
-static int is_layer(const fm_layer *layer, int where)
+static int is_share(double p) { return p >= 0 && p < 1; }
+
+static int is_layer(const fm_layer *layer, int is_output)
 {
     const fm_table_row *row = fm_activation_row(layer->activation.row);
-    return layer->width >= 1 && fm_is_choice(row, &layer->activation) && (row->where & where);
+    return layer->width >= 1 && fm_is_choice(row, &layer->activation) &&
+           (row->where & (is_output ? FM_FOR_OUTPUT : FM_FOR_HIDDEN)) &&
+           (is_output ? layer->dropout == 0 : is_share(layer->dropout));
 }
 
 static int is_network(const fm_network *n)
 {
     if ((n->dtype != FM_FLOAT32 && n->dtype != FM_FLOAT64 && n->dtype != FM_BFLOAT16) ||
-        n->n_inputs < 1 || n->n_layers < 1)
+        n->n_inputs < 1 || n->n_layers < 1 || !is_share(n->input_dropout))
         return 0;
     for (int l = 0; l < n->n_layers; l++)
-        if (!is_layer(&n->layers[l], l + 1 < n->n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT))
+        if (!is_layer(&n->layers[l], l + 1 == n->n_layers))
             return 0;
     return 1;
 }

@@ -135,21 +135,24 @@ const char *fm_bfloat16_isa_name(int i, int *available)
     return name_of(i, FM_BFLOAT16, available);
 }
 
-const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status)
+const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, int plain, fm_status *status)
 {
     *status = isa ? FM_UNKNOWN_ISA : FM_NO_ISA;
     for (int i = 0; i < N_ISAS; i++) {
-        if (isa ? strcmp(isa, isas[i].name) != 0 : !isas[i].sets[dtype])
+        const fm_kernels *set = isas[i].sets[dtype];
+        if (set && set->plain_only && !plain)
+            set = NULL;
+        if (isa ? strcmp(isa, isas[i].name) != 0 : !set)
             continue;
         if (!isas[i].available()) {
             *status = FM_NO_ISA;
             continue;
         }
-        if (isas[i].sets[dtype]) {
+        if (set) {
             *status = FM_OK;
-            return isas[i].sets[dtype];
+            return set;
         }
-        isa = NULL; /* named for its bfloat16: floats take the next best */
+        isa = NULL; /* named for its plain bfloat16: others take the next best */
     }
     return NULL;
 }
@@ -157,7 +160,7 @@ const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *
 fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype)
 {
     fm_status status;
-    const fm_kernels *found = fm_select_kernels(isa, dtype, &status);
+    const fm_kernels *found = fm_select_kernels(isa, dtype, 1, &status);
     *name = found ? found->isa : NULL;
     return status;
 }

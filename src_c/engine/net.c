@@ -62,6 +62,7 @@ fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config 
     if (!net)
         return FM_NO_MEMORY;
     net->loss = c->loss;
+    net->seed = c->seed;
     net->max_nnz = c->max_nnz;
     net->interrupt = c->interrupt;
     net->step = (fm_step){.optimizer = c->optimizer, .alpha = c->alpha};

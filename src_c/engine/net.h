@@ -7,6 +7,7 @@
 struct fm_net {
     fm_plan plan;
     fm_choice loss;
+    uint32_t seed;
     int64_t max_nnz;         /* 0: dense X only; else CSR X only */
     fm_step step;            /* its constant part */
     fm_interrupt interrupt;

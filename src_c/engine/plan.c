@@ -84,7 +84,9 @@ void fm_plan_lay_out_parameters(fm_plan *plan, fm_arena *a)
 
 static int needs_z(const fm_value *v)
 {
-    return fm_activation_row(v->activation.row)->derivative == FM_FROM_PREACTIVATION;
+    const int row = v->activation.row; /* a == 0 tells relu's f', dropped or not */
+    return v->derivative == FM_FROM_PREACTIVATION ||
+           (v->dropout > 0 && row != FM_ACT_identity && row != FM_ACT_relu);
 }
 
 static size_t value_bytes(const fm_plan *plan, int i, int part)
@@ -203,21 +205,31 @@ double fm_forward_work(const fm_network *network)
 
 static void compile_values(fm_plan *plan, const fm_network *network)
 {
-    plan->values[0] = (fm_value){.width = network->n_inputs, .max_rows = plan->use.max_rows};
-    for (int i = 0; i < plan->n_stages; i++)
-        plan->values[i + 1] = (fm_value){.width = network->layers[i].width,
-                                         .max_rows = plan->use.max_rows,
-                                         .activation = network->layers[i].activation,
-                                         .is_output = i + 1 == plan->n_stages};
+    plan->values[0] = (fm_value){.width = network->n_inputs,
+                                 .max_rows = plan->use.max_rows,
+                                 .dropout = network->input_dropout};
+    for (int i = 0; i < plan->n_stages; i++) {
+        const fm_layer *layer = &network->layers[i];
+        plan->values[i + 1] =
+            (fm_value){.width = layer->width,
+                       .max_rows = plan->use.max_rows,
+                       .activation = layer->activation,
+                       .derivative = fm_activation_row(layer->activation.row)->derivative,
+                       .dropout = layer->dropout,
+                       .number = i + 1,
+                       .is_output = i + 1 == plan->n_stages};
+    }
 }
 
-static fm_status compile_stages(fm_plan *plan)
+static fm_status compile_stages(fm_plan *plan, const fm_network *network)
 {
     const fm_kernels *k = plan->kernels;
     const int training = plan->use.training;
     for (int i = 0; i < plan->n_stages; i++) {
         fm_stage *s = &plan->stages[i];
-        *s = (fm_stage){.from = &plan->values[i], .to = &plan->values[i + 1]};
+        *s = (fm_stage){.from = &plan->values[i],
+                        .to = &plan->values[i + 1],
+                        .no_bias = network->layers[i].no_bias};
         if (k->param_bytes(FM_PARAMS, s) == SIZE_MAX)
             return FM_TOO_LARGE;
         plan->n_units += k->n_units(s);
@@ -249,7 +261,7 @@ fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_net
     a = (fm_arena){.base = plan->description};
     lay_out_description(plan, &a);
     compile_values(plan, network);
-    const fm_status status = compile_stages(plan);
+    const fm_status status = compile_stages(plan, network);
     if (status != FM_OK)
         return status;
     compile_ops(plan);

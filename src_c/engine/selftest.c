@@ -17,7 +17,8 @@ static const fm_layer layers[N_LAYERS] = {
     {.width = HIDDEN, .activation = {.row = FM_ACT_relu}},
     {.width = OUTPUTS, .activation = {.row = FM_ACT_identity}},
 };
-static const fm_network network = {FM_BFLOAT16, INPUTS, N_LAYERS, layers};
+static const fm_network network = {
+    .dtype = FM_BFLOAT16, .n_inputs = INPUTS, .n_layers = N_LAYERS, .layers = layers};
 enum {
     N_PARAMS = INPUTS * HIDDEN + HIDDEN + HIDDEN * OUTPUTS + OUTPUTS,
     N_RESULTS = 2 * N_PARAMS + (ROWS + FEW) * OUTPUTS + 2

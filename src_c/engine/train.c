@@ -104,15 +104,16 @@ static double l2_term(const fm_net *net, double alpha)
 }
 
 /* The non-zeros of a block by unit of features, by one member for all. */
-static void fill_buckets(fm_net *net, const fm_batch *block, fm_watch *watch)
+static void fill_buckets(fm_net *net, const fm_pass *pass, fm_watch *watch)
 {
     enum { WORK = 4 };
     const fm_kernels *k = net->plan.kernels;
+    const fm_batch *block = pass->batch;
     const double work = WORK * (double)block->X->nnz / (double)block->X->n_rows;
     for (int64_t r = 0; r < block->n_rows && !fm_ended(watch); r++, fm_ends(watch, 0, work))
         k->count_nonzeros(&net->buckets, block, r, r + 1);
     for (int64_t r = 0; r < block->n_rows && !fm_ended(watch); r++, fm_ends(watch, 0, work))
-        k->place_nonzeros(&net->buckets, block, r, r + 1);
+        k->place_nonzeros(&net->buckets, &net->plan.values[0], pass, r, r + 1);
 }
 
 /* Whether the run ends before this mini-batch is applied. Every member takes the same
@@ -143,6 +144,8 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
     if (run->update)
         step.rate = fm_step_rate(&step.optimizer, run->learning_rate, run->step + 1);
     fm_pass pass = {.training = 1,
+                    .seed = net->seed,
+                    .update = run->step,
                     .scratch = net->scratch + (size_t)rank * net->scratch_bytes,
                     .loss = &net->loss,
                     .row_loss = net->row_loss,
@@ -151,16 +154,17 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
 
     for (int64_t first = 0; first < batch->n_rows; first += plan->use.max_rows) {
         fm_batch block = fm_batch_part(batch, first, plan->use.max_rows);
+        pass.batch = &block;
+        pass.first_row = first;
+        pass.resume = first > 0;
         if (net->max_nnz && rank == 0)
-            fill_buckets(net, &block, run->watch);
+            fill_buckets(net, &pass, run->watch);
         const int64_t r0 = fm_plan_first_row(plan, block.n_rows, rank, size);
         const int64_t r1 = fm_plan_first_row(plan, block.n_rows, rank + 1, size);
         if (!fm_ended(run->watch))
             scale_weights(net, &block, w.scale, r0, r1);
         block.buckets = net->max_nnz ? &net->buckets : NULL;
         block.row_weights = block.weights ? net->row_weights : NULL;
-        pass.batch = &block;
-        pass.resume = first > 0;
         fm_plan_pass_rows(plan, &pass, team, run->watch, rank, r0, r1);
         if (at_once && stops(run, &w, rank))
             return 0;

@@ -29,7 +29,7 @@
 #define FM_BLOCKS_H
 
 #include "kernels/activate.h"
-#include "kernels/csr.h"
+#include "kernels/buckets.h"
 #include "kernels/family.h"
 #include "kernels/gather.h"
 #include "kernels/params.h"

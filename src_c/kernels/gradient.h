@@ -19,7 +19,10 @@ static void fm_update_weights(const fm_stage *s, const fm_pass *pass, const fm_u
 }
 
 /* The first unit of every panel takes the biases along. */
-FM_INLINE int fm_has_biases(const fm_unit *u) { return u->f0 == 0; }
+FM_INLINE int fm_has_biases(const fm_stage *s, const fm_unit *u)
+{
+    return u->f0 == 0 && !s->no_bias;
+}
 
 static void fm_update_biases(const fm_stage *s, const fm_pass *pass, const fm_unit *u, const T *g)
 {
@@ -36,7 +39,7 @@ static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int6
         const T *G = fm_sum_weights(s, pass, &u, i == u0);
         if (pass->step)
             fm_update_weights(s, pass, &u, G);
-        if (!fm_has_biases(&u))
+        if (!fm_has_biases(s, &u))
             continue;
         const T *g = fm_sum_biases(s, pass, &u);
         if (pass->step)
@@ -50,7 +53,7 @@ static void fm_update_kept(const fm_stage *s, const fm_pass *pass, int64_t u0, i
     for (int64_t i = u0; i < u1; i++) {
         const fm_unit u = fm_unit_number(s, i);
         fm_update_weights(s, pass, &u, fm_weights(s, FM_GRADIENT) + u.at);
-        if (fm_has_biases(&u))
+        if (fm_has_biases(s, &u))
             fm_update_biases(s, pass, &u, fm_bias(s, FM_GRADIENT) + u.j * FM_PANEL);
     }
 }

@@ -39,7 +39,7 @@ enum { FM_UNIT_FEATURES = 128 };
  * the network's outputs. Parts that a plan does not want are NULL. */
 enum {
     FM_ACTS,                 /* A = f(Z), or the rows of X; the outputs have FM_OUTPUT */
-    FM_Z,                    /* pre-activations, where f' is computed from them */
+    FM_Z,                    /* what f' is computed from, where A does not tell it */
     FM_DELTA,                /* dLoss/dZ; outputs: Z before */
     FM_OUTPUT,               /* outputs only: Z^T, then outputs^T, then delta^T */
     FM_N_VALUE_PARTS
@@ -48,6 +48,9 @@ enum {
 typedef struct {
     int64_t width, max_rows;
     fm_choice activation;    /* f, of what a stage computes */
+    int derivative;          /* FM_FROM_*: of f; what FM_Z holds */
+    double dropout;
+    int number;              /* in the plan, X being 0 */
     int is_output;
     void *part[FM_N_VALUE_PARTS];
 } fm_value;
@@ -64,6 +67,7 @@ enum {
 
 typedef struct {
     const fm_value *from, *to;
+    int no_bias;             /* b has no gradient */
     void *part[FM_N_PARAM_PARTS];
     const void *raw_W;       /* predict on CSR: row-major W used in place, not FM_PARAMS */
     const void *raw_b;
@@ -108,6 +112,9 @@ typedef struct {
     int training;
     void *scratch;           /* of this thread, at a multiple of 64 */
     /* training */
+    uint32_t seed;           /* of dropout, together with */
+    int64_t update;          /* the number of updates before, and */
+    int64_t first_row;       /* the batch's first row in its mini-batch */
     const fm_choice *loss;
     double *row_loss;        /* (n_rows,) unweighted losses, written */
     int resume;              /* gradients go on from FM_GRADIENT, else from zero */
@@ -123,6 +130,7 @@ typedef struct fm_kernels {
     const char *isa;
     fm_dtype dtype; /* of T */
     size_t item;    /* sizeof(T) */
+    int plain_only;  /* for networks without dropout in training */
     int64_t row_unit; /* r0 below is a multiple of it, r1 too or the end of the batch */
 
     /* Bytes of a part, SIZE_MAX if they overflow size_t, 0 if not needed. */
@@ -142,9 +150,10 @@ typedef struct fm_kernels {
     /* Whether rows r0..r1 of a dense batch, as T, hold neither NaN nor infinity. */
     int (*rows_finite)(const fm_batch *batch, int64_t r0, int64_t r1);
     /* Fills the buckets from all rows of a CSR batch: first counts those of every row, then
-     * places them. Called on rows r0..r1 in this order. */
+     * places them, as the pass's batch has them. Called on rows r0..r1 in this order. */
     void (*count_nonzeros)(fm_buckets *buckets, const fm_batch *batch, int64_t r0, int64_t r1);
-    void (*place_nonzeros)(fm_buckets *buckets, const fm_batch *batch, int64_t r0, int64_t r1);
+    void (*place_nonzeros)(fm_buckets *buckets, const fm_value *X, const fm_pass *pass, int64_t r0,
+                           int64_t r1);
 
     fm_kernel *gather;       /* rows of dense X into the first value */
     fm_kernel *forward;      /* A = f(from W + b); outputs: only Z */
@@ -180,8 +189,9 @@ static inline int64_t fm_widest(const fm_network *network)
 
 enum { FM_FEW = 4 };
 
-/* dispatch.c: NULL with a reason in *status. isa NULL: the best. */
-const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status);
+/* dispatch.c: NULL with a reason in *status. isa NULL: the best. plain: for a network with
+ * nothing that plain_only excludes. */
+const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, int plain, fm_status *status);
 
 /* selftest.c: whether two sets agree on small networks; 0 also without memory. */
 int fm_selftest(const fm_kernels *set, const fm_kernels *emulation);

@@ -22,7 +22,7 @@
 #define FM_PANELS_H
 
 #include "kernels/activate.h"
-#include "kernels/csr.h"
+#include "kernels/buckets.h"
 #include "kernels/family.h"
 #include "kernels/gather.h"
 #include "kernels/params.h"
@@ -96,6 +96,17 @@ FM_INLINE void fm_prefetch_row(const fm_batch *batch, int64_t r)
         __builtin_prefetch(from + row_bytes);
 }
 
+/* x: all panels of a value of the shape of v. */
+static void fm_drop_rows(const fm_value *v, const fm_pass *pass, T *x, int64_t r0, int64_t r1)
+{
+    const fm_dropout dropout = fm_dropout_of(v, pass);
+    for (int64_t j = 0; j < fm_panels(v->width); j++) {
+        T *panel = x + (j * fm_ld(v->max_rows) + r0) * FM_PANEL;
+        fm_drop_panel(&dropout, panel, j * FM_PANEL, r0, r1);
+        fm_to_operands(panel, (r1 - r0) * FM_PANEL);
+    }
+}
+
 static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     const fm_batch *batch = pass->batch;
@@ -137,6 +148,8 @@ static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_
             fm_pad(to + K - k, FM_PANEL - (K - k));
         fm_to_operands(to, FM_PANEL);
     }
+    if (fm_drops(s->from, pass))
+        fm_drop_rows(s->from, pass, s->from->part[FM_ACTS], r0, r1);
 }
 
 /* --------------------------------------------------------- forward, backward */
@@ -153,19 +166,26 @@ FM_INLINE const T *fm_derivative_of(const fm_value *v)
     return v->part[v->part[FM_Z] ? FM_Z : FM_ACTS];
 }
 
-static void fm_activate_rows(const fm_value *v, int64_t r0, int64_t r1)
+static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
 {
-    const int row = v->activation.row;
+    const int row = v->activation.row, drops = fm_drops(v, pass);
     const int in_epilogue = row == FM_ACT_identity || row == FM_ACT_relu;
-    if (in_epilogue && !FM_BF16)
+    const int keeps_z = v->part[FM_Z] && v->derivative == FM_FROM_PREACTIVATION;
+    const int keeps_a = v->part[FM_Z] && !keeps_z; /* before dropout */
+    const fm_dropout dropout = fm_dropout_of(v, pass);
+    if (in_epilogue && !FM_BF16 && !drops)
         return;
     for (int64_t j = 0; j < fm_panels(v->width); j++) {
         const int64_t at = (j * fm_ld(v->max_rows) + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
-        T *A = (T *)v->part[FM_ACTS] + at;
-        if (v->part[FM_Z])
-            memcpy(A, (const T *)v->part[FM_Z] + at, (size_t)n * sizeof(T));
+        T *A = (T *)v->part[FM_ACTS] + at, *Z = v->part[FM_Z] ? (T *)v->part[FM_Z] + at : A;
+        if (keeps_z)
+            memcpy(A, Z, (size_t)n * sizeof(T));
         if (!in_epilogue)
-            fm_activate(&v->activation, A, n);
+            fm_activate(&v->activation, keeps_a ? Z : A, n);
+        if (keeps_a)
+            memcpy(A, Z, (size_t)n * sizeof(T));
+        if (drops)
+            fm_drop_panel(&dropout, A, j * FM_PANEL, r0, r1);
         fm_to_operands(A, n);
     }
 }
@@ -190,7 +210,7 @@ static void fm_forward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64
     fm_gemm_rows(fm_raw(to), ld * FM_PANEL, A, FM_ALONG_PANEL, ld * FM_PANEL, W, K, N, r0, r1, bias,
                  fm_floor(to), NULL, pass->scratch);
     if (!to->is_output)
-        fm_activate_rows(to, r0, r1);
+        fm_activate_rows(to, pass, r0, r1);
 }
 
 static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
@@ -213,7 +233,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
             T *Z = (T *)s->to->part[FM_OUTPUT] + r;
             T z[FM_NARROW] = {0};
             for (int64_t i = begin; i < end; i += FM_CSR_CHUNK) {
-                int n = fm_read_chunk(&chunk, X, i, end);
+                int n = fm_read_kept(&chunk, s->from, pass, i, end, r);
                 for (int e = 0; e < n; e++) {
                     const int64_t f = chunk.feature[e];
                     const T *w = raw ? W + f * N : W + f / FM_PANEL * N * FM_PANEL + f % FM_PANEL;
@@ -231,7 +251,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
             for (int v = 0; v < FM_PANEL; v += FM_LANES)
                 v_store(Z + j * ld * FM_PANEL + v, v_zero());
         for (int64_t i = begin; i < end; i += FM_CSR_CHUNK) {
-            int n = fm_read_chunk(&chunk, X, i, end);
+            int n = fm_read_kept(&chunk, s->from, pass, i, end, r);
             for (int64_t j = 0; j < fm_panels(N); j++) {
                 int64_t width = raw && N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
                 fm_add_chunk(Z + j * ld * FM_PANEL, &chunk, n,
@@ -248,7 +268,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
             }
     }
     if (!s->to->is_output)
-        fm_activate_rows(s->to, r0, r1);
+        fm_activate_rows(s->to, pass, r0, r1);
 }
 
 /* Panels <-> Z^T, for rows r0..r1 of wide outputs. */
@@ -280,6 +300,17 @@ static void fm_spread_delta(const fm_value *v, int64_t r0, int64_t r1)
         fm_transpose_output(v, 1, r0, r1);
 }
 
+/* Through dropout to panel j of delta. masked: dropped numbers are 0 already. */
+static void fm_drop_back(const fm_dropout *d, T *delta, int masked, int64_t j, int64_t r0,
+                         int64_t r1)
+{
+    if (!masked)
+        fm_drop_panel(d, delta, j * FM_PANEL, r0, r1);
+    else
+        for (int64_t i = 0; i < (r1 - r0) * FM_PANEL; i += FM_LANES)
+            v_store(delta + i, v_load(delta + i) * d->scale);
+}
+
 static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     const fm_value *from = s->from, *to = s->to;
@@ -287,6 +318,8 @@ static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int6
     const int narrow = fm_is_narrow(to), row = from->activation.row;
     const T *A = fm_derivative_of(from), *mask = row == FM_ACT_relu ? A : NULL;
     T *D = from->part[FM_DELTA];
+    const int drops = fm_drops(from, pass);
+    const fm_dropout dropout = fm_dropout_of(from, pass);
     FM_ASSERT_ROWS(s->to, pass, r0, r1);
     FM_ASSERT(pass->training && s->from->part[FM_ACTS] && s->from->part[FM_DELTA]);
     fm_gemm_rows(D, a_panel, to->part[narrow ? FM_OUTPUT : FM_DELTA],
@@ -295,6 +328,8 @@ static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int6
                  NULL, 0, mask, pass->scratch);
     for (int64_t j = 0; j < fm_panels(from->width); j++) {
         const int64_t at = (j * ld + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
+        if (drops)
+            fm_drop_back(&dropout, D + at, mask != NULL, j, r0, r1);
         if (!mask && row != FM_ACT_identity)
             fm_activate_backward(&from->activation, D + at, A + at, n);
         fm_to_operands(D + at, n);

@@ -11,6 +11,7 @@ const fm_kernels FM_SET = {
     .isa = FM_ISA_NAME,
     .dtype = FM_F64 ? FM_FLOAT64 : FM_FLOAT32,
     .item = sizeof(T),
+    .plain_only = FM_PACKED,
     .row_unit = FM_ROW_UNIT,
     .value_bytes = fm_value_bytes,
     .param_bytes = fm_param_bytes,

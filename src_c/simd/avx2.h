@@ -34,6 +34,7 @@ typedef __m256 V;
 
 #define FM_MASKED_LOAD
 #define FM_LANE_BITS
+#define FM_MUL_HALVES
 #include "simd/common.h"
 
 typedef VI M;
@@ -57,6 +58,11 @@ FM_INLINE V v_fnma(V a, V b, V c) { return FM_OP(fnmadd)(a, b, c); }
 FM_INLINE V v_max(V a, V b) { return FM_OP(max)(a, b); }
 
 FM_INLINE V v_min(V a, V b) { return FM_OP(min)(a, b); }
+
+FM_INLINE VW v_mul_halves(VW a, uint32_t b)
+{
+    return (VW)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
+}
 
 FM_INLINE V v_sqrt(V a) { return FM_OP(sqrt)(a); }
 

@@ -30,6 +30,9 @@
  *                             no byte past them. Here in plain C, unless the ISA
  *                             can mask a load (FM_MASKED_LOAD)
  *
+ *   v_mul_halves(a, b)        lanes of 64 bits: the low half of each times b. Here in
+ *                             plain C, unless it is one instruction (FM_MUL_HALVES)
+ *
  *   v_nonzero_lanes(a)        bit i is set where lane i is not zero (for -0 either
  *                             way). Here in plain C, unless a comparison's result
  *                             becomes bits in one instruction (FM_LANE_BITS)
@@ -89,6 +92,13 @@ typedef uint32_t TU;
 
 typedef TI VI __attribute__((vector_size(FM_LANES * sizeof(TI))));
 typedef TU VU __attribute__((vector_size(FM_LANES * sizeof(TU))));
+
+/* The same bytes as lanes of 64 bits. */
+typedef uint64_t VW __attribute__((vector_size(FM_LANES * sizeof(T))));
+
+#ifndef FM_MUL_HALVES
+FM_INLINE VW v_mul_halves(VW a, uint32_t b) { return (a & 0xffffffffu) * (uint64_t)b; }
+#endif
 
 FM_INLINE V v_set1(T x);
 

@@ -24,6 +24,7 @@ typedef float32x4_t V;
 #define FM_SELECT(m, a, b) vbslq_f32((uint32x4_t)(m), a, b)
 #endif
 
+#define FM_MUL_HALVES
 #include "simd/common.h"
 
 typedef VI M;
@@ -37,6 +38,8 @@ FM_INLINE V v_set1(T x) { return FM_OP(vdupq_n)(x); }
 FM_INLINE V v_fma(V a, V b, V c) { return FM_OP(vfmaq)(c, a, b); }
 
 FM_INLINE V v_fnma(V a, V b, V c) { return FM_OP(vfmsq)(c, a, b); }
+
+FM_INLINE VW v_mul_halves(VW a, uint32_t b) { return (VW)vmull_n_u32(vmovn_u64((uint64x2_t)a), b); }
 
 FM_INLINE V v_sqrt(V a) { return FM_OP(vsqrtq)(a); }
 

@@ -24,11 +24,11 @@ static const fm_kernels *const sets[] = {&fm_kernels_generic_bf16, &fm_kernels_e
                                          &fm_kernels_emulated_avx512bf16_bf16};
 enum { N_SETS = sizeof(sets) / sizeof(*sets) };
 
-const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, fm_status *status)
+const fm_kernels *fm_select_kernels(const char *isa, fm_dtype dtype, int plain, fm_status *status)
 {
     *status = FM_OK;
     for (int i = 0; i < N_SETS; i++)
-        if (dtype == FM_BFLOAT16 && strcmp(sets[i]->isa, isa) == 0)
+        if (dtype == FM_BFLOAT16 && plain && strcmp(sets[i]->isa, isa) == 0)
             return sets[i];
     *status = FM_UNKNOWN_ISA;
     return NULL;
@@ -137,8 +137,10 @@ static results run(const problem *p, const char *isa, int n_threads)
     const fm_targets targets = {.values = y};
     fm_layer layers[MAX_LAYERS];
     for (int l = 0; l < p->n_layers; l++)
-        layers[l] = (fm_layer){p->units[l + 1], l + 1 < p->n_layers ? p->hidden : p->out};
-    const fm_network network = {FM_BFLOAT16, K, p->n_layers, layers};
+        layers[l] = (fm_layer){.width = p->units[l + 1],
+                               .activation = l + 1 < p->n_layers ? p->hidden : p->out};
+    const fm_network network = {
+        .dtype = FM_BFLOAT16, .n_inputs = K, .n_layers = p->n_layers, .layers = layers};
 
     results out = {.n = 3 * size + 2 * rows * N + 5 * N};
     out.numbers = allocate(out.n);

@@ -99,7 +99,8 @@ typedef struct {
 
 static fm_network network_of(const shape *s)
 {
-    return (fm_network){s->dtype, s->units[0], s->n_layers, s->layers};
+    return (fm_network){
+        .dtype = s->dtype, .n_inputs = s->units[0], .n_layers = s->n_layers, .layers = s->layers};
 }
 
 typedef struct {
@@ -317,7 +318,8 @@ static fm_targets targets_of(const shape *s, const data *d)
  * the identity. That f is right is checked in Python. */
 static void apply(const fm_choice *f, double *z, int64_t n_rows, int64_t n)
 {
-    const fm_layer layers[] = {{n, *f}, {n, choose(fm_activation_row, "identity")}};
+    const fm_layer layers[] = {{.width = n, .activation = *f},
+                               {.width = n, .activation = choose(fm_activation_row, "identity")}};
     const fm_matrix X = {.dtype = FM_FLOAT64,
                          .n_rows = n_rows,
                          .n_cols = n,
@@ -333,7 +335,8 @@ static void apply(const fm_choice *f, double *z, int64_t n_rows, int64_t n)
         b[i] = 0;
     const fm_parameters parameters[] = {{one, b}, {one, b}};
     const int n_layers = fm_activation_row(f->row)->where & FM_FOR_OUTPUT ? 1 : 2;
-    const fm_network network = {FM_FLOAT64, n, n_layers, layers};
+    const fm_network network = {
+        .dtype = FM_FLOAT64, .n_inputs = n, .n_layers = n_layers, .layers = layers};
     CHECK(fm_predict(out, &X, &network, parameters, "generic", 0, NULL, 1) == FM_OK);
     memcpy(z, out, (size_t)(n_rows * n) * sizeof(double));
     free(one);
@@ -387,7 +390,8 @@ static shape shape_of(const int64_t *units, const char *isa, fm_dtype dtype, int
     while (s.n_layers < MAX_LAYERS && units[s.n_layers + 1])
         s.n_layers++;
     for (int l = 0; l < s.n_layers; l++)
-        s.layers[l] = (fm_layer){units[l + 1], any_activation(FM_FOR_HIDDEN, seed + l)};
+        s.layers[l] = (fm_layer){.width = units[l + 1],
+                                 .activation = any_activation(FM_FOR_HIDDEN, seed + l)};
     s.loss = any_row(fm_loss_row, seed);
     /* Other losses are infinite for some numbers, and steep in front of them. */
     const int any = fm_loss_row(s.loss.row)->targets == FM_TARGETS_REAL && seed % 3 != 0;
@@ -983,8 +987,9 @@ static void interrupts(void)
 static void interrupted_short_prediction(void)
 {
     enum { N = 5000, ROWS = 10 };
-    const fm_layer layer = {N, choose(fm_activation_row, "identity")};
-    const fm_network network = {FM_FLOAT32, N, 1, &layer};
+    const fm_layer layer = {.width = N, .activation = choose(fm_activation_row, "identity")};
+    const fm_network network = {
+        .dtype = FM_FLOAT32, .n_inputs = N, .n_layers = 1, .layers = &layer};
     float *X = calloc(N, sizeof(float)), *W = calloc((size_t)N * N, sizeof(float));
     float *b = calloc(N, sizeof(float)), *out = allocate(ROWS * N * sizeof(float));
     CHECK(X && W && b);

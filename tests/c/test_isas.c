@@ -121,9 +121,11 @@ static uint64_t checksum(const network *net, const char *isa)
         const double width = 1 / sqrt((double)net->units[l]);
         params[l].W = random_array(dtype, net->units[l] * net->units[l + 1], width, 0);
         params[l].b = random_array(dtype, net->units[l + 1], width, 0);
-        layers[l] = (fm_layer){net->units[l + 1], l + 1 < net->n_layers ? net->hidden : net->out};
+        layers[l] = (fm_layer){.width = net->units[l + 1],
+                               .activation = l + 1 < net->n_layers ? net->hidden : net->out};
     }
-    const fm_network structure = {dtype, p, net->n_layers, layers};
+    const fm_network structure = {
+        .dtype = dtype, .n_inputs = p, .n_layers = net->n_layers, .layers = layers};
     fm_config config = {.network = structure,
                         .loss = net->loss,
                         .optimizer = net->optimizer,

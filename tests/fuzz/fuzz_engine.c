@@ -264,9 +264,9 @@ static void pick_network(problem *p, int64_t rows, int sparse)
 {
     fm_config *c = &p->config;
     for (int l = 0; l < c->network.n_layers; l++)
-        p->layers[l] = (fm_layer){
-            p->units[l + 1],
-            pick_activation(l + 1 < c->network.n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT)};
+        p->layers[l] = (fm_layer){.width = p->units[l + 1],
+                                  .activation = pick_activation(
+                                      l + 1 < c->network.n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT)};
     c->network.n_inputs = p->units[0];
     c->network.layers = p->layers;
     c->loss = pick_row(fm_loss_row);

@@ -1,0 +1,144 @@
+/* dropout.h - dropout in training (Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov
+ * 2014, "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15), in its
+ * inverted form: a number is set to 0 with probability p, else divided by 1 - p.
+ *
+ * Which numbers are kept follows from a counter and not from a state (Salmon, Moraes, Dror,
+ * Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11): Philox 4x32-10 of the
+ *     counter  column, row / 4, low and high half of the update's number
+ *     key      seed, number of the value
+ * gives 32 bits for each of four rows; of these the upper 23 decide. So the way back finds
+ * the same masks again without memory, and they depend on neither threads nor ISA. Rows are
+ * numbered within the mini-batch.
+ */
+#ifndef FM_DROPOUT_H
+#define FM_DROPOUT_H
+
+#include "kernels/csr.h"
+
+typedef struct {
+    V threshold;             /* 1 + p */
+    V scale;                 /* 1 / (1 - p) */
+    uint64_t update;
+    int64_t first_row;       /* of the batch in its mini-batch */
+    uint32_t key[2];
+} fm_dropout;
+
+FM_INLINE int fm_drops(const fm_value *v, const fm_pass *pass)
+{
+    return pass->training && v->dropout > 0;
+}
+
+FM_INLINE fm_dropout fm_dropout_of(const fm_value *v, const fm_pass *pass)
+{
+    return (fm_dropout){.threshold = v_set1((T)(float)(1 + v->dropout)),
+                        .scale = v_set1((T)(1 / (1 - v->dropout))),
+                        .update = (uint64_t)pass->update,
+                        .first_row = pass->first_row,
+                        .key = {pass->seed, (uint32_t)v->number}};
+}
+
+/* Lanes of 64 bits, of which the low halves count. */
+FM_INLINE void fm_philox(VW c[4], const uint32_t key[2])
+{
+    uint32_t k0 = key[0], k1 = key[1];
+    FM_EACH(round, 10) {
+        const VW p0 = v_mul_halves(c[0], 0xD2511F53u), p1 = v_mul_halves(c[2], 0xCD9E8D57u);
+        c[0] = (p1 >> 32) ^ c[1] ^ (uint64_t)k0;
+        c[1] = p1;
+        c[2] = (p0 >> 32) ^ c[3] ^ (uint64_t)k1;
+        c[3] = p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+}
+
+/* Columns, one for each lane of V: in float32 those of even and of odd lanes. */
+typedef struct {
+    VW of[FM_F64 ? 1 : 2];
+} fm_lane_columns;
+
+FM_INLINE fm_lane_columns fm_columns_from(int64_t column)
+{
+    enum { SETS = FM_F64 ? 1 : 2 };
+    fm_lane_columns columns;
+    FM_EACH(set, SETS)
+        FM_EACH(i, FM_LANES / SETS)
+            columns.of[set][i] = (uint64_t)(column + SETS * i + set);
+    return columns;
+}
+
+/* Where rows 4 quad .. 4 quad + 3 of the mini-batch are dropped: numbers from [1, 2). */
+FM_INLINE void fm_uniform(V u[4], const fm_dropout *d, int64_t quad, fm_lane_columns columns)
+{
+    VW c[FM_F64 ? 1 : 2][4];
+    FM_EACH(set, FM_F64 ? 1 : 2) {
+        c[set][0] = columns.of[set];
+        c[set][1] = (VW){0} + (uint64_t)quad;
+        c[set][2] = (VW){0} + (d->update & 0xffffffffu);
+        c[set][3] = (VW){0} + (d->update >> 32);
+        fm_philox(c[set], d->key);
+    }
+    FM_EACH(i, 4) {
+#if FM_F64
+        const VW bits = (c[0][i] & 0xfffffe00u) << 20;
+        u[i] = (V)(bits | 0x3ff0000000000000u);
+#else
+        const VU bits = (VU)((c[0][i] & 0xffffffffu) | (c[1][i] << 32));
+        u[i] = (V)((bits >> 9) | 0x3f800000u);
+#endif
+    }
+}
+
+FM_INLINE V fm_dropped(const fm_dropout *d, V u, V x)
+{
+    return v_select(v_lt(u, d->threshold), v_zero(), x * d->scale);
+}
+
+/* Rows r0..r1 of a panel, x (r1 - r0, NR), whose first column is given. */
+static void fm_drop_panel(const fm_dropout *d, T *x, int64_t column, int64_t r0, int64_t r1)
+{
+    const int64_t first = d->first_row + r0, end = d->first_row + r1;
+    for (int64_t quad = first / 4; 4 * quad < end; quad++)
+        for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+            V u[4];
+            fm_uniform(u, d, quad, fm_columns_from(column + v));
+            FM_EACH(i, 4) {
+                const int64_t row = 4 * quad + i;
+                T *at = x + (row - first) * FM_PANEL + v;
+                if (row >= first && row < end)
+                    v_store(at, fm_dropped(d, u[i], v_load(at)));
+            }
+        }
+}
+
+/* The non-zeros of row r of a CSR batch. */
+static void fm_drop_chunk(const fm_dropout *d, fm_csr_chunk *chunk, int n, int64_t r)
+{
+    enum { SETS = FM_F64 ? 1 : 2 };
+    const int64_t row = d->first_row + r;
+    for (int e = n; e % FM_LANES; e++)
+        chunk->feature[e] = 0;
+    for (int e = 0; e < n; e += FM_LANES) {
+        fm_lane_columns columns;
+        V u[4];
+        FM_EACH(i, FM_LANES)
+            columns.of[i % SETS][i / SETS] = (uint64_t)chunk->feature[e + i];
+        fm_uniform(u, d, row / 4, columns);
+        const V x = v_load_part(chunk->value + e, n - e < FM_LANES ? n - e : FM_LANES);
+        v_store(chunk->value + e, v_operand(fm_dropped(d, u[row % 4], x)));
+    }
+}
+
+/* Non-zeros i.. of row r of the batch, those that are kept; returns how many were read. */
+static int fm_read_kept(fm_csr_chunk *chunk, const fm_value *v, const fm_pass *pass, int64_t i,
+                        int64_t end, int64_t r)
+{
+    const int n = fm_read_chunk(chunk, pass->batch->X, i, end);
+    if (fm_drops(v, pass)) {
+        const fm_dropout dropout = fm_dropout_of(v, pass);
+        fm_drop_chunk(&dropout, chunk, n, r);
+    }
+    return n;
+}
+
+#endif
