@@ -53,6 +53,7 @@ cdef extern from "fastmlp.h" nogil:
         fm_target_kind targets
         int output, canonical, mean_over_outputs
         int n_slots, needs_norm
+        const char *notes
 
     const char *fm_status_text(fm_status status)
     const fm_table_row *fm_activation_row(int i)

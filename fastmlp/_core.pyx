@@ -34,7 +34,7 @@ _HEAD = ("name", "class_name", "doc", "parameters")
 Parameter = _record("Parameter", "name", "default", "low", "high", "closed", "doc")
 ActivationRow = _record("ActivationRow", *_HEAD, "hidden", "output", "from_output")
 LossRow = _record("LossRow", *_HEAD, "targets", "out_activation", "canonical", "mean")
-OptimizerRow = _record("OptimizerRow", *_HEAD, "n_slots", "needs_norm")
+OptimizerRow = _record("OptimizerRow", *_HEAD, "n_slots", "needs_norm", "notes")
 
 ctypedef const fm_table_row *(*row_function)(int)
 
@@ -102,7 +102,12 @@ def _optimizers():
     cdef int i = 0
     while fm_optimizer_row(i) != NULL:
         row = fm_optimizer_row(i)
-        yield OptimizerRow(*_head(row), n_slots=row.n_slots, needs_norm=bool(row.needs_norm))
+        yield OptimizerRow(
+            *_head(row),
+            n_slots=row.n_slots,
+            needs_norm=bool(row.needs_norm),
+            notes=row.notes.decode(),
+        )
         i += 1
 
 

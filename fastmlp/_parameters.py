@@ -121,7 +121,8 @@ PARAMETERS = {
         need features of similar scale: put a :class:`~sklearn.preprocessing.StandardScaler` in
         front. An object carries its own parameters; the strings take `momentum` and
         `nesterovs_momentum` ('sgd'), `beta_1`, `beta_2` and `epsilon` ('adam') and `max_fun`
-        ('lbfgs').
+        ('lbfgs'), all others the defaults of their objects. `alpha` applies to all; with
+        'adamw' set it to 0.
 
         {members}
         """,
@@ -165,8 +166,9 @@ PARAMETERS = {
         None,
         "neither",
         """
-        Initial learning rate, the most important parameter of 'sgd' and 'adam': typically 1e-4 to
-        1e-2 for 'adam', 1e-3 to 1e-1 for 'sgd'. Not used by 'lbfgs'.
+        Initial learning rate, the most important parameter of all solvers but 'lbfgs', which does
+        not use it: typically 1e-4 to 1e-2 for 'adam' and its relatives, 1e-3 to 1e-1 for 'sgd',
+        1e-2 for 'adagrad', 1.0 for 'adadelta', 1e-4 for 'lion'.
         """,
     ),
     "power_t": _real(

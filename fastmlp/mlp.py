@@ -48,18 +48,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         - 'tanh': the hyperbolic tangent f(x) = tanh(x).
         - 'relu': the rectified linear unit f(x) = max(0, x).
 
-    solver : {'lbfgs', 'sgd', 'adam'} or Optimizer, default='adam'
+    solver : str or Optimizer, default='adam'
         Optimizer, a name or an object of :mod:`fastmlp.optimizers`. 'adam' works well on most data
         without tuning, 'lbfgs' converges faster and further on small data (up to a few thousand
         samples), 'sgd' can end at a better model once its learning rate is tuned. All of them need
         features of similar scale: put a :class:`~sklearn.preprocessing.StandardScaler` in front. An
         object carries its own parameters; the strings take `momentum` and `nesterovs_momentum`
-        ('sgd'), `beta_1`, `beta_2` and `epsilon` ('adam') and `max_fun` ('lbfgs').
+        ('sgd'), `beta_1`, `beta_2` and `epsilon` ('adam') and `max_fun` ('lbfgs'), all others the
+        defaults of their objects. `alpha` applies to all; with 'adamw' set it to 0.
 
         - 'lbfgs': SciPy's quasi-Newton method with limited memory, on all of X at once.
         - 'sgd': gradient descent on mini-batches with momentum.
         - 'adam': steps scaled for each weight by running averages of its gradient and of its
           square.
+        - 'adamw': adam with decoupled weight decay.
+        - 'nadam': adam with Nesterov's momentum.
+        - 'radam': adam with its first steps rectified for the variance of their denominator.
+        - 'amsgrad': adam with the largest average of squared gradients so far.
+        - 'rmsprop': steps scaled for each weight by a running average of its squared gradient.
+        - 'adagrad': steps scaled for each weight by the sum of its squared gradients so far.
+        - 'adadelta': steps scaled by running averages of the squares of both steps and gradients.
+        - 'lion': steps of one size for all weights, along the sign of an average of gradients.
 
     alpha : float, default=0.0001
         Strength of the L2 regularisation: the loss of a mini-batch of n samples gains
@@ -81,8 +90,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Not used by 'adam' and 'lbfgs'.
 
     learning_rate_init : float, default=0.001
-        Initial learning rate, the most important parameter of 'sgd' and 'adam': typically 1e-4 to
-        1e-2 for 'adam', 1e-3 to 1e-1 for 'sgd'. Not used by 'lbfgs'.
+        Initial learning rate, the most important parameter of all solvers but 'lbfgs', which does
+        not use it: typically 1e-4 to 1e-2 for 'adam' and its relatives, 1e-3 to 1e-1 for 'sgd',
+        1e-2 for 'adagrad', 1.0 for 'adadelta', 1e-4 for 'lion'.
 
     power_t : float, default=0.5
         Exponent of the schedule 'invscaling'. Only used by 'sgd'.
@@ -595,18 +605,27 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'tanh': the hyperbolic tangent f(x) = tanh(x).
         - 'relu': the rectified linear unit f(x) = max(0, x).
 
-    solver : {'lbfgs', 'sgd', 'adam'} or Optimizer, default='adam'
+    solver : str or Optimizer, default='adam'
         Optimizer, a name or an object of :mod:`fastmlp.optimizers`. 'adam' works well on most data
         without tuning, 'lbfgs' converges faster and further on small data (up to a few thousand
         samples), 'sgd' can end at a better model once its learning rate is tuned. All of them need
         features of similar scale: put a :class:`~sklearn.preprocessing.StandardScaler` in front. An
         object carries its own parameters; the strings take `momentum` and `nesterovs_momentum`
-        ('sgd'), `beta_1`, `beta_2` and `epsilon` ('adam') and `max_fun` ('lbfgs').
+        ('sgd'), `beta_1`, `beta_2` and `epsilon` ('adam') and `max_fun` ('lbfgs'), all others the
+        defaults of their objects. `alpha` applies to all; with 'adamw' set it to 0.
 
         - 'lbfgs': SciPy's quasi-Newton method with limited memory, on all of X at once.
         - 'sgd': gradient descent on mini-batches with momentum.
         - 'adam': steps scaled for each weight by running averages of its gradient and of its
           square.
+        - 'adamw': adam with decoupled weight decay.
+        - 'nadam': adam with Nesterov's momentum.
+        - 'radam': adam with its first steps rectified for the variance of their denominator.
+        - 'amsgrad': adam with the largest average of squared gradients so far.
+        - 'rmsprop': steps scaled for each weight by a running average of its squared gradient.
+        - 'adagrad': steps scaled for each weight by the sum of its squared gradients so far.
+        - 'adadelta': steps scaled by running averages of the squares of both steps and gradients.
+        - 'lion': steps of one size for all weights, along the sign of an average of gradients.
 
     alpha : float, default=0.0001
         Strength of the L2 regularisation: the loss of a mini-batch of n samples gains
@@ -628,8 +647,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Not used by 'adam' and 'lbfgs'.
 
     learning_rate_init : float, default=0.001
-        Initial learning rate, the most important parameter of 'sgd' and 'adam': typically 1e-4 to
-        1e-2 for 'adam', 1e-3 to 1e-1 for 'sgd'. Not used by 'lbfgs'.
+        Initial learning rate, the most important parameter of all solvers but 'lbfgs', which does
+        not use it: typically 1e-4 to 1e-2 for 'adam' and its relatives, 1e-3 to 1e-1 for 'sgd',
+        1e-2 for 'adagrad', 1.0 for 'adadelta', 1e-4 for 'lion'.
 
     power_t : float, default=0.5
         Exponent of the schedule 'invscaling'. Only used by 'sgd'.

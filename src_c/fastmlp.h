@@ -109,6 +109,7 @@ typedef struct {
     /* optimizers */
     int n_slots;             /* state vectors per parameter of the network */
     int needs_norm;          /* of the whole gradient */
+    const char *notes;       /* formulas and their source */
 } fm_table_row;
 
 /* NULL past the end. */

@@ -37,7 +37,7 @@ def _other(parameter):
         return not parameter.default
     if np.isfinite([parameter.low, parameter.high]).all():
         return parameter.low + 0.37 * (parameter.high - parameter.low)
-    return 2.5 * parameter.default
+    return 2.5 * parameter.default or 0.5
 
 
 HIDDEN = choices(reference.ACTIVATIONS, hidden=True)

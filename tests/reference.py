@@ -35,6 +35,14 @@ Formulas cite
     [KB]   Kingma, Ba: Adam: a method for stochastic optimization. ICLR 2015, arXiv:1412.6980.
     [SMDH] Sutskever, Martens, Dahl, Hinton: On the importance of initialization and momentum in
            deep learning. ICML 2013.
+    [LH]   Loshchilov, Hutter: Decoupled weight decay regularization. ICLR 2019.
+    [Do]   Dozat: Incorporating Nesterov momentum into Adam. ICLR 2016 workshop.
+    [Liu]  Liu et al.: On the variance of the adaptive learning rate and beyond. ICLR 2020.
+    [RKK]  Reddi, Kale, Kumar: On the convergence of Adam and beyond. ICLR 2018.
+    [TH]   Tieleman, Hinton: Lecture 6.5: RMSprop. Coursera, 2012.
+    [DHS]  Duchi, Hazan, Singer: Adaptive subgradient methods. JMLR 12 (2011).
+    [Z]    Zeiler: ADADELTA: an adaptive learning rate method. arXiv:1212.5701, 2012.
+    [C]    Chen et al.: Symbolic discovery of optimization algorithms. NeurIPS 2023.
     [MN]   McCullagh, Nelder: Generalized Linear Models, 2nd ed. Chapman & Hall, 1989.
 """
 
@@ -212,7 +220,8 @@ LOSSES = {
 #
 # Each takes an array P of weights or biases, its gradient G, its state (a list of arrays like P),
 # the number t of this update (1, 2, ...) and the learning rate; it returns the new P and changes
-# the state in place.
+# the state in place. Weight decay is not for biases: their weight_decay is 0. Where PyTorch has a
+# rule, it is written as in PyTorch's documentation.
 
 
 def _sgd(P, G, state, t, learning_rate, momentum, nesterov):
@@ -233,22 +242,132 @@ def _adam(P, G, state, t, learning_rate, beta_1, beta_2, epsilon):
     return P - step_size * m / (np.sqrt(v) + epsilon)
 
 
+def _moments(G, m, v, beta_1, beta_2):
+    m[...] = beta_1 * m + (1 - beta_1) * G
+    v[...] = beta_2 * v + (1 - beta_2) * G**2
+
+
+def _adamw(P, G, state, t, learning_rate, beta_1, beta_2, epsilon, weight_decay):
+    # [LH, algorithm 2].
+    m, v = state
+    _moments(G, m, v, beta_1, beta_2)
+    P = P * (1 - learning_rate * weight_decay)
+    denominator = np.sqrt(v / (1 - beta_2**t)) + epsilon
+    return P - learning_rate * m / (1 - beta_1**t) / denominator
+
+
+def _nadam(P, G, state, t, learning_rate, beta_1, beta_2, epsilon, momentum_decay, weight_decay):
+    # [Do, algorithm 2, with the schedule of its section 3 for the momentum coefficient].
+    m, v = state
+    _moments(G, m, v, beta_1, beta_2)
+    mu = beta_1 * (1 - 0.5 * 0.96 ** (np.arange(1, t + 2) * momentum_decay))
+    ahead = mu[t] * m / (1 - mu.prod()) + (1 - mu[t - 1]) * G / (1 - mu[:t].prod())
+    denominator = np.sqrt(v / (1 - beta_2**t)) + epsilon
+    return P * (1 - learning_rate * weight_decay) - learning_rate * ahead / denominator
+
+
+def _radam(P, G, state, t, learning_rate, beta_1, beta_2, epsilon, weight_decay):
+    # [Liu, algorithm 2].
+    m, v = state
+    _moments(G, m, v, beta_1, beta_2)
+    step = learning_rate * m / (1 - beta_1**t)
+    most = 2 / (1 - beta_2) - 1
+    n = most - 2 * t * beta_2**t / (1 - beta_2**t)
+    if n > 5:
+        rectification = (n - 4) * (n - 2) * most / ((most - 4) * (most - 2) * n)
+        step = step * np.sqrt(rectification) * np.sqrt(1 - beta_2**t) / (np.sqrt(v) + epsilon)
+    return P * (1 - learning_rate * weight_decay) - step
+
+
+def _amsgrad(P, G, state, t, learning_rate, beta_1, beta_2, epsilon, weight_decay):
+    # [RKK, algorithm 2], with adam's bias corrections.
+    m, v, largest = state
+    _moments(G, m, v, beta_1, beta_2)
+    largest[...] = np.maximum(largest, v)
+    denominator = np.sqrt(largest / (1 - beta_2**t)) + epsilon
+    P = P * (1 - learning_rate * weight_decay)
+    return P - learning_rate * m / (1 - beta_1**t) / denominator
+
+
+def _rmsprop(P, G, state, t, learning_rate, rho, momentum, epsilon):
+    # [TH].
+    v, velocity = state
+    v[...] = rho * v + (1 - rho) * G**2
+    velocity[...] = momentum * velocity + G / (np.sqrt(v) + epsilon)
+    return P - learning_rate * velocity
+
+
+def _adagrad(P, G, state, t, learning_rate, epsilon):
+    # [DHS, section 1.1].
+    (total,) = state
+    total += G**2
+    return P - learning_rate * G / (np.sqrt(total) + epsilon)
+
+
+def _adadelta(P, G, state, t, learning_rate, rho, epsilon):
+    # [Z, algorithm 1].
+    v, steps = state
+    v[...] = rho * v + (1 - rho) * G**2
+    step = np.sqrt(steps + epsilon) / np.sqrt(v + epsilon) * G
+    steps[...] = rho * steps + (1 - rho) * step**2
+    return P - learning_rate * step
+
+
+def _lion(P, G, state, t, learning_rate, beta_1, beta_2, weight_decay):
+    # [C, algorithm 2]. The sign of what is not finite is NaN.
+    (m,) = state
+    direction = beta_1 * m + (1 - beta_1) * G
+    m[...] = beta_2 * m + (1 - beta_2) * G
+    sign = np.where(np.isfinite(direction), np.sign(direction), np.nan)
+    return P * (1 - learning_rate * weight_decay) - learning_rate * sign
+
+
 class Optimizer(NamedTuple):
     update: Callable  # P, G, state, t, learning_rate, parameters -> P
     n_slots: int  # arrays of state
     parameters: Mapping = MappingProxyType({})
 
 
+ADAM = {
+    "beta_1": Parameter(0.9, 0, 1, "left"),
+    "beta_2": Parameter(0.999, 0, 1, "left"),
+    "epsilon": Parameter(1e-8, 0, np.inf, "neither"),
+}
+
+
+def WEIGHT_DECAY(default):
+    return {"weight_decay": Parameter(default, 0, np.inf, "left")}
+
+
 OPTIMIZERS = {
     "sgd": Optimizer(_sgd, 1, {"momentum": Parameter(0.9, 0, 1, "both"), "nesterov": SWITCH(True)}),
-    "adam": Optimizer(
-        _adam,
+    "adam": Optimizer(_adam, 2, ADAM),
+    "adamw": Optimizer(_adamw, 2, ADAM | WEIGHT_DECAY(0.01)),
+    "nadam": Optimizer(
+        _nadam, 2, ADAM | {"momentum_decay": Parameter(4e-3, 0, np.inf, "left")} | WEIGHT_DECAY(0.0)
+    ),
+    "radam": Optimizer(_radam, 2, ADAM | WEIGHT_DECAY(0.0)),
+    "amsgrad": Optimizer(_amsgrad, 3, ADAM | WEIGHT_DECAY(0.0)),
+    "rmsprop": Optimizer(
+        _rmsprop,
         2,
         {
-            "beta_1": Parameter(0.9, 0, 1, "left"),
-            "beta_2": Parameter(0.999, 0, 1, "left"),
+            "rho": Parameter(0.99, 0, 1, "left"),
+            "momentum": Parameter(0.0, 0, 1, "left"),
             "epsilon": Parameter(1e-8, 0, np.inf, "neither"),
         },
+    ),
+    "adagrad": Optimizer(_adagrad, 1, {"epsilon": Parameter(1e-10, 0, np.inf, "neither")}),
+    "adadelta": Optimizer(
+        _adadelta,
+        2,
+        {"rho": Parameter(0.9, 0, 1, "left"), "epsilon": Parameter(1e-6, 0, np.inf, "neither")},
+    ),
+    "lion": Optimizer(
+        _lion,
+        1,
+        {"beta_1": Parameter(0.9, 0, 1, "left"), "beta_2": Parameter(0.99, 0, 1, "left")}
+        | WEIGHT_DECAY(0.0),
     ),
 }
 
@@ -491,7 +610,10 @@ class Net:
                     if G is None:
                         continue
                     state = [self._slots[slot][i] for slot in range(row.n_slots)]
-                    params[i] = row.update(params[i], G, state, self.step, learning_rate, **values)
+                    own = values
+                    if i >= len(self._activations) and "weight_decay" in values:  # a bias
+                        own = values | {"weight_decay": 0.0}
+                    params[i] = row.update(params[i], G, state, self.step, learning_rate, **own)
         return float(loss_sum)
 
     def loss_grad(self, params, grad, X, y, sample_weight, n_threads=0):

@@ -38,6 +38,8 @@ def family_class(row, base):
     """Source of the class of a row."""
     lines = ["@dataclass(frozen=True)", f"class {row.class_name}({base}):"]
     doc = wrapped(f'"""\'{row.name}\': {row.doc}.', 4)
+    if getattr(row, "notes", ""):
+        doc += ["", *wrapped(row.notes, 4)]
     if row.parameters:
         doc += ["", "    Parameters", "    ----------"]
     for i, p in enumerate(row.parameters):

@@ -142,7 +142,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
     step.alpha = w.alpha;
     step.inv_sum = 1 / w.sum;
     if (run->update)
-        step.rate = fm_step_rate(&step.optimizer, run->learning_rate, run->step + 1);
+        step.pace = fm_step_pace(&step.optimizer, run->learning_rate, run->step + 1);
     fm_pass pass = {.training = 1,
                     .seed = net->seed,
                     .update = run->step,

@@ -101,7 +101,7 @@ static inline int64_t fm_batch_row(const fm_batch *batch, int64_t i)
 /* What one step's updates need besides the vectors. */
 typedef struct {
     fm_choice optimizer;
-    double rate;             /* fm_step_rate */
+    fm_pace pace;
     double inv_sum;          /* 1 / sum of the mini-batch's sample weights */
     double alpha;            /* L2 strength */
 } fm_step;

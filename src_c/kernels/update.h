@@ -5,7 +5,7 @@
 #include "kernels/layout.h"
 #include "tables/optimizers.h"
 
-typedef V fm_update_function(V w, V g, V *slot, V rate, const fm_constants *p);
+typedef V fm_update_function(V w, V g, V *slot, const fm_scalars *s, const fm_constants *p);
 
 /* w[0..n) moves along the sums g[0..n) of per-sample gradients; slots[s][0..n) is the
  * state. update and n_slots are constants: a row of the table. */
@@ -13,8 +13,8 @@ FM_INLINE void fm_update_by(fm_update_function *update, const int n_slots, const
                             T *w, T *const *slots, const T *g, int64_t n, int decay)
 {
     const fm_constants p = fm_constants_of(&step->optimizer);
-    const V rate = v_const(step->rate), inv_sum = v_const(step->inv_sum);
-    const V alpha = v_const(decay ? step->alpha : 0);
+    const fm_scalars scalars = fm_scalars_of(&step->pace, decay);
+    const V alpha = v_const(decay ? step->alpha : 0), inv_sum = v_const(step->inv_sum);
     T *slot[FM_MAX_SLOTS]; /* in registers: stores could change what slots points to */
     FM_EACH(s, n_slots)
         slot[s] = slots[s];
@@ -23,14 +23,14 @@ FM_INLINE void fm_update_by(fm_update_function *update, const int n_slots, const
         V state[FM_MAX_SLOTS];
         FM_EACH(s, n_slots)
             state[s] = v_load(slot[s] + i);
-        v_store(w + i, update(wi, gi, state, rate, &p));
+        v_store(w + i, update(wi, gi, state, &scalars, &p));
         FM_EACH(s, n_slots)
             v_store(slot[s] + i, state[s]);
     }
 }
 
 /* Parameters at .. at + n of a parameter-like part. n is a multiple of FM_LANES. decay:
- * whether the L2 term applies (not to biases). */
+ * whether the L2 term and weight decay apply (not to biases). */
 static void fm_update(const fm_stage *s, int64_t at, const T *g, int64_t n, int decay,
                       const fm_step *step)
 {

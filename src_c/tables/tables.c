@@ -1,4 +1,4 @@
-/* tables.c - the rows of the tables as data, choices of them, and the rates of steps. */
+/* tables.c - the rows of the tables as data, choices of them, and the scalars of steps. */
 #include "tables/tables.h"
 
 #include <math.h>
@@ -51,9 +51,9 @@ static const fm_table_row losses[] = {
 static const fm_table_row optimizers[] = {
 #define FM_PARAMETER NUMBER
 #define FM_SWITCH SWITCH
-#define FM_OPTIMIZER(name, class_name, n_slots_, norm, rate, doc, ...)                      \
+#define FM_OPTIMIZER(name, class_name, n_slots_, norm, pace, doc, notes_, ...)              \
     {ROW(FM_OPTIMIZER, name, class_name, doc), .n_slots = (n_slots_), .needs_norm = (norm), \
-     PARAMETERS(__VA_ARGS__)},
+     .notes = (notes_), PARAMETERS(__VA_ARGS__)},
 #include "tables/optimizers.def"
 };
 
@@ -101,29 +101,100 @@ int fm_is_choice(const fm_table_row *row, const fm_choice *choice)
     return row != NULL;
 }
 
-/* ------------------------------------------------------------------ rates */
+/* ------------------------------------------------------------------ paces */
 
-static double rate_constant(double learning_rate, int64_t step, const fm_constants *p)
+static fm_pace pace_constant(double rate, int64_t step, const fm_constants *p)
 {
     (void)step;
     (void)p;
-    return learning_rate;
+    return (fm_pace){.rate = rate};
 }
 
-static double rate_adam(double learning_rate, int64_t step, const fm_constants *p)
+static fm_pace pace_adam(double rate, int64_t step, const fm_constants *p)
 {
-    return learning_rate * sqrt(1 - pow(p->adam.beta_2, (double)step)) /
-           (1 - pow(p->adam.beta_1, (double)step));
+    const double t = (double)step;
+    return (fm_pace){.rate = rate * sqrt(1 - pow(p->adam.beta_2, t)) / (1 - pow(p->adam.beta_1, t)),
+                     .epsilon = p->adam.epsilon};
 }
 
-double fm_step_rate(const fm_choice *optimizer, double learning_rate, int64_t step)
+/* Adam's corrections where epsilon is added to the corrected root: with c the root of
+ * 1 - beta_2^t, m / (sqrt(v) / c + epsilon) = c m / (sqrt(v) + c epsilon). */
+static fm_pace corrected(double rate, int64_t step, double beta_1, double beta_2, double epsilon,
+                         double weight_decay)
 {
-    static double (*const rates[])(double, int64_t, const fm_constants *) = {
-#define FM_OPTIMIZER(name, class_name, n_slots, norm, rate, ...) rate_##rate,
+    const double c = sqrt(1 - pow(beta_2, (double)step));
+    return (fm_pace){.rate = rate * c / (1 - pow(beta_1, (double)step)),
+                     .epsilon = epsilon * c,
+                     .keep = 1 - rate * weight_decay};
+}
+
+static fm_pace pace_adamw(double rate, int64_t step, const fm_constants *p)
+{
+    return corrected(rate, step, p->adamw.beta_1, p->adamw.beta_2, p->adamw.epsilon,
+                     p->adamw.weight_decay);
+}
+
+static fm_pace pace_amsgrad(double rate, int64_t step, const fm_constants *p)
+{
+    return corrected(rate, step, p->amsgrad.beta_1, p->amsgrad.beta_2, p->amsgrad.epsilon,
+                     p->amsgrad.weight_decay);
+}
+
+/* The coefficients mu_1 ... mu_t multiplied, mu_i = beta_1 (1 - 0.96^(i decay) / 2). Ends
+ * when 1 less the product is 1: within some 60 factors, unless beta_1 is close to 1 and
+ * decay large. */
+static double product_of_momenta(double beta_1, double decay, int64_t t)
+{
+    const double base = pow(0.96, decay);
+    double product = 1, power = 1;
+    for (int64_t i = 1; i <= t && product > 0x1p-60; i++) {
+        power *= base;
+        product *= beta_1 * (1 - 0.5 * power);
+    }
+    return product;
+}
+
+static fm_pace pace_nadam(double rate, int64_t step, const fm_constants *p)
+{
+    const double beta_1 = p->nadam.beta_1, decay = p->nadam.momentum_decay, t = (double)step;
+    const double now = beta_1 * (1 - 0.5 * pow(0.96, t * decay));
+    const double next = beta_1 * (1 - 0.5 * pow(0.96, (t + 1) * decay));
+    const double product = product_of_momenta(beta_1, decay, step);
+    const double c = sqrt(1 - pow(p->nadam.beta_2, t));
+    return (fm_pace){.rate = rate * c * next / (1 - product * next),
+                     .second_rate = rate * c * (1 - now) / (1 - product),
+                     .epsilon = p->nadam.epsilon * c,
+                     .keep = 1 - rate * p->nadam.weight_decay};
+}
+
+static fm_pace pace_radam(double rate, int64_t step, const fm_constants *p)
+{
+    const double t = (double)step, beta_2 = p->radam.beta_2, power = pow(beta_2, t);
+    const double first = rate / (1 - pow(p->radam.beta_1, t));
+    const double most = 2 / (1 - beta_2) - 1, n = most - 2 * t * power / (1 - power);
+    fm_pace pace = {.epsilon = p->radam.epsilon, .keep = 1 - rate * p->radam.weight_decay};
+    if (n > 5)
+        pace.rate = first * sqrt(1 - power) *
+                    sqrt((n - 4) * (n - 2) * most / ((most - 4) * (most - 2) * n));
+    else
+        pace.second_rate = first;
+    return pace;
+}
+
+static fm_pace pace_lion(double rate, int64_t step, const fm_constants *p)
+{
+    (void)step;
+    return (fm_pace){.rate = rate, .keep = 1 - rate * p->lion.weight_decay};
+}
+
+fm_pace fm_step_pace(const fm_choice *optimizer, double learning_rate, int64_t step)
+{
+    static fm_pace (*const paces[])(double, int64_t, const fm_constants *) = {
+#define FM_OPTIMIZER(name, class_name, n_slots, norm, pace, ...) pace_##pace,
 #include "tables/optimizers.def"
     };
     const fm_constants constants = fm_constants_of(optimizer);
-    return rates[optimizer->row](learning_rate, step, &constants);
+    return paces[optimizer->row](learning_rate, step, &constants);
 }
 
 /* ---------------------------------------------------------------- sentences */

@@ -53,9 +53,9 @@ typedef union {
 #include "tables/losses.def"
 #define FM_PARAMETER(name, ...) double name;
 #define FM_SWITCH(name, ...) double name;
-#define FM_OPTIMIZER(name, class_name, n_slots, norm, rate, doc, ...) \
-    struct {                                                          \
-        __VA_ARGS__                                                   \
+#define FM_OPTIMIZER(name, class_name, n_slots, norm, pace, doc, notes, ...) \
+    struct {                                                                 \
+        __VA_ARGS__                                                          \
     } name;
 #include "tables/optimizers.def"
 } fm_constants;
@@ -73,7 +73,15 @@ static inline fm_constants fm_constants_of(const fm_choice *choice)
 /* Whether the values of a choice are within the bounds of its row. NULL: of no row. */
 int fm_is_choice(const fm_table_row *row, const fm_choice *choice);
 
-/* The rate of update number step, the first being 1. */
-double fm_step_rate(const fm_choice *optimizer, double learning_rate, int64_t step);
+/* The scalars of an update, the same for all weights: what a row does not use is 0. */
+typedef struct {
+    double rate;             /* of the step, or of the average of gradients */
+    double second_rate;      /* nadam: of the gradient; radam: of steps without a denominator */
+    double epsilon;          /* where bias corrections change it */
+    double keep;             /* what weight decay leaves of a weight */
+} fm_pace;
+
+/* Of update number step, the first being 1. */
+fm_pace fm_step_pace(const fm_choice *optimizer, double learning_rate, int64_t step);
 
 #endif
