@@ -51,7 +51,7 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
     size_t both;
     if (part == FM_TRANSPOSED && bytes != SIZE_MAX)
         return fm_is_narrow(s->to) ? 0 : fm_bytes(s->to->width, fm_padded(s->from->width), 0);
-    if (!FM_BF16 || part != FM_PARAMS)
+    if (!FM_BF16 || part != FM_PARAMS || bytes == SIZE_MAX)
         return bytes;
     return __builtin_add_overflow(bytes, (size_t)fm_weights_size(s) * sizeof(T), &both) ? SIZE_MAX
                                                                                         : both;

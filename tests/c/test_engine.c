@@ -1122,12 +1122,13 @@ static void bad_networks(void)
 
     /* Sizes whose products overflow, in one layer or in the sum of all. */
     const int64_t huge[] = {INT64_MAX, INT64_MAX / 2, INT64_C(1) << 40, INT64_C(1) << 33};
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 6; i++)
         for (size_t k = 0; k < sizeof(huge) / sizeof(*huge); k++) {
+            const int deep = i % 2;
             layers[0].width = huge[k];
-            layers[1].width = i ? huge[k] : s.layers[1].width;
-            EXPECT(FM_TOO_LARGE, c.network.layers = layers;
-                   c.network.n_inputs = i ? s.units[0] : huge[k]);
+            layers[1].width = deep ? huge[k] : s.layers[1].width;
+            EXPECT(FM_TOO_LARGE, c.network.dtype = (fm_dtype)(i / 2); c.network.layers = layers;
+                   c.network.n_inputs = deep ? s.units[0] : huge[k]);
         }
     layers[0].width = s.layers[0].width;
     layers[1].width = INT64_C(1) << 60;
