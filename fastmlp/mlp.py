@@ -39,7 +39,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         sequence none, which makes the model linear. One or two layers of 50 to 500 units suit most
         tabular data; time and memory grow with the product of neighbouring widths.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu'} or Activation, default='relu'
+    activation : str or Activation, default='relu'
         Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`. 'relu'
         is the usual choice and the fastest; 'tanh' is smooth, which 'lbfgs' likes, and bounded.
 
@@ -47,6 +47,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         - 'logistic': the sigmoid f(x) = 1 / (1 + exp(-x)).
         - 'tanh': the hyperbolic tangent f(x) = tanh(x).
         - 'relu': the rectified linear unit f(x) = max(0, x).
+        - 'leaky_relu': f(x) = x for x > 0, else slope x: no unit dies (Maas et al., 2013).
+        - 'elu': f(x) = x for x > 0, else alpha (exp(x) - 1) (Clevert et al., 2016).
+        - 'selu': 1.0507 times 'elu' with alpha = 1.6733: keeps mean 0, variance 1 (Klambauer et
+          al., 2017).
+        - 'celu': f(x) = x for x > 0, else alpha (exp(x / alpha) - 1): smooth (Barron, 2017).
+        - 'gelu': f(x) = x Phi(x), Phi the normal distribution function (Hendrycks, Gimpel, 2016).
+        - 'silu': f(x) = x / (1 + exp(-x)), also called swish (Elfwing et al., 2018).
+        - 'mish': f(x) = x tanh(ln(1 + exp(x))) (Misra, 2020).
+        - 'softplus': f(x) = ln(1 + exp(x)), a smooth 'relu' (Dugas et al., 2001).
+        - 'softsign': f(x) = x / (1 + abs(x)) (Bergstra et al., 2009).
+        - 'relu6': f(x) = min(max(0, x), 6) (Krizhevsky, 2010).
+        - 'hardswish': f(x) = x min(max(0, x + 3), 6) / 6, a cheap 'silu' (Howard et al., 2019).
+        - 'hardsigmoid': f(x) = min(max(0, x + 3), 6) / 6, a cheap 'logistic' (Courbariaux et al.,
+          2015).
 
     solver : str or Optimizer, default='adam'
         Optimizer, a name or an object of :mod:`fastmlp.optimizers`. 'adam' works well on most data
@@ -596,7 +610,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         sequence none, which makes the model linear. One or two layers of 50 to 500 units suit most
         tabular data; time and memory grow with the product of neighbouring widths.
 
-    activation : {'identity', 'logistic', 'tanh', 'relu'} or Activation, default='relu'
+    activation : str or Activation, default='relu'
         Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`. 'relu'
         is the usual choice and the fastest; 'tanh' is smooth, which 'lbfgs' likes, and bounded.
 
@@ -604,6 +618,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'logistic': the sigmoid f(x) = 1 / (1 + exp(-x)).
         - 'tanh': the hyperbolic tangent f(x) = tanh(x).
         - 'relu': the rectified linear unit f(x) = max(0, x).
+        - 'leaky_relu': f(x) = x for x > 0, else slope x: no unit dies (Maas et al., 2013).
+        - 'elu': f(x) = x for x > 0, else alpha (exp(x) - 1) (Clevert et al., 2016).
+        - 'selu': 1.0507 times 'elu' with alpha = 1.6733: keeps mean 0, variance 1 (Klambauer et
+          al., 2017).
+        - 'celu': f(x) = x for x > 0, else alpha (exp(x / alpha) - 1): smooth (Barron, 2017).
+        - 'gelu': f(x) = x Phi(x), Phi the normal distribution function (Hendrycks, Gimpel, 2016).
+        - 'silu': f(x) = x / (1 + exp(-x)), also called swish (Elfwing et al., 2018).
+        - 'mish': f(x) = x tanh(ln(1 + exp(x))) (Misra, 2020).
+        - 'softplus': f(x) = ln(1 + exp(x)), a smooth 'relu' (Dugas et al., 2001).
+        - 'softsign': f(x) = x / (1 + abs(x)) (Bergstra et al., 2009).
+        - 'relu6': f(x) = min(max(0, x), 6) (Krizhevsky, 2010).
+        - 'hardswish': f(x) = x min(max(0, x + 3), 6) / 6, a cheap 'silu' (Howard et al., 2019).
+        - 'hardsigmoid': f(x) = min(max(0, x + 3), 6) / 6, a cheap 'logistic' (Courbariaux et al.,
+          2015).
 
     solver : str or Optimizer, default='adam'
         Optimizer, a name or an object of :mod:`fastmlp.optimizers`. 'adam' works well on most data

@@ -79,7 +79,7 @@ typedef struct {
     int is_switch;           /* 0 and 1 are all there is */
 } fm_parameter;
 
-/* Where an activation may stand, and what its derivative is computed from. */
+/* Where an activation may be used, and what its derivative is computed from. */
 enum { FM_FOR_HIDDEN = 1, FM_FOR_OUTPUT = 2 };
 enum { FM_FROM_OUTPUT, FM_FROM_PREACTIVATION };
 

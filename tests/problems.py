@@ -49,6 +49,15 @@ OPTIMIZERS = choices(reference.OPTIMIZERS)
 CANONICAL = [(name, row.canonical) for name, row in reference.LOSSES.items() if row.canonical]
 
 
+def covering(*choices):
+    """Return tuples of choices in which each occurs: as many as the longest list has.
+
+    The product of all tables would be thousands of tests.
+    """
+    n = max(map(len, choices))
+    return [tuple(of_one[i % len(of_one)] for of_one in choices) for i in range(n)]
+
+
 def row_of(table, choice):
     return table[reference.name_of(choice)]
 

@@ -46,6 +46,7 @@ Formulas cite
     [MN]   McCullagh, Nelder: Generalized Linear Models, 2nd ed. Chapman & Hall, 1989.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from operator import index
@@ -99,8 +100,8 @@ def choose(table, choice):
 
 # ------------------------------------------------------------------------------------ activations
 #
-# Each has f(Z), and the way back, which takes dJ/dA to dJ/dZ, from Z and A = f(Z). For all but
-# softmax the way back is elementwise, dJ/dA * f'(Z).
+# Each has f(Z), and the way back, which takes dJ/dA to dJ/dZ, from A = f(Z), or from Z where A does
+# not determine it. For all but softmax the way back is elementwise, dJ/dA * f'(Z).
 
 
 def _logistic(Z):
@@ -121,6 +122,67 @@ def _softmax_back(Z, A, dA):
     return A * (dA - (dA * A).sum(axis=1, keepdims=True))
 
 
+def _elu(Z, alpha):
+    return np.where(Z > 0, Z, alpha * np.expm1(np.minimum(Z, 0)))
+
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _below(Z):
+    """-|Z|, not below -1e4, where a function that decays like exp(Z) is 0."""
+    return -np.minimum(np.abs(Z), 1e4)
+
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def _normal_cdf(X):
+    return 0.5 * _erfc(-X / np.sqrt(2))
+
+
+def _gelu(Z):
+    # Z Phi(Z), and Phi(Z) = 1 - Phi(-Z).
+    return np.maximum(Z, 0) + _below(Z) * _normal_cdf(_below(Z))
+
+
+def _gelu_back(Z, A, dA):
+    tail = _normal_cdf(_below(Z))
+    density = np.exp(-0.5 * Z**2) / np.sqrt(2 * np.pi)
+    return dA * (np.where(Z > 0, 1 - tail, tail) + Z * density)
+
+
+def _silu(Z):
+    # Z logistic(Z), and logistic(Z) = 1 - logistic(-Z).
+    return np.maximum(Z, 0) + _below(Z) * _logistic(_below(Z))
+
+
+def _silu_back(Z, A, dA):
+    return dA * _logistic(Z) * (1 + Z * _logistic(-Z))
+
+
+def _softplus(Z):
+    return np.maximum(Z, 0) + np.log1p(np.exp(-np.abs(Z)))
+
+
+def _mish(Z):
+    return np.where(Z > 0, Z, _below(Z)) * np.tanh(_softplus(Z))
+
+
+def _mish_back(Z, A, dA):
+    t = np.tanh(_softplus(Z))
+    return dA * (t + Z * _logistic(Z) * (1 - t**2))
+
+
+def _softsign(Z):
+    Z = np.clip(Z, -1e300, 1e300)
+    return Z / (1 + np.abs(Z))
+
+
+def _hardsigmoid(Z):
+    return np.clip(Z + 3, 0, 6) / 6
+
+
 class Activation(NamedTuple):
     f: Callable  # Z, parameters -> A
     back: Callable  # Z, A, dJ/dA, parameters -> dJ/dZ
@@ -135,6 +197,49 @@ ACTIVATIONS = {
     "tanh": Activation(np.tanh, lambda Z, A, dA: dA * (1 - A**2)),  # [B, 5.60]
     # [GBC, 6.37]; the derivative at the kink is taken to be 0. A NaN stays one, both ways.
     "relu": Activation(lambda Z: np.maximum(Z, 0), lambda Z, A, dA: np.where(A == 0, 0, dA)),
+    # The papers of these are cited in fastmlp/activations.py. Derivatives at kinks are those from
+    # below or, of relu6 and its relatives, 0.
+    "leaky_relu": Activation(
+        lambda Z, slope: np.where(Z > 0, Z, slope * Z),
+        lambda Z, A, dA, slope: dA * np.where(A > 0, 1, slope),
+        output=False,
+        parameters={"slope": Parameter(0.01, 0, np.inf, "left")},
+    ),
+    "elu": Activation(
+        _elu,
+        lambda Z, A, dA, alpha: dA * np.where(A > 0, 1, A + alpha),
+        output=False,
+        parameters={"alpha": Parameter(1.0, 0, np.inf, "left")},
+    ),
+    "selu": Activation(
+        lambda Z: SELU_SCALE * _elu(Z, SELU_ALPHA),
+        lambda Z, A, dA: dA * np.where(A > 0, SELU_SCALE, A + SELU_SCALE * SELU_ALPHA),
+        output=False,
+    ),
+    "celu": Activation(
+        lambda Z, alpha: np.where(Z > 0, Z, alpha * _elu(Z / alpha, 1)),
+        lambda Z, A, dA, alpha: dA * np.where(A > 0, 1, A / alpha + 1),
+        output=False,
+        parameters={"alpha": Parameter(1.0, 0, np.inf, "neither")},
+    ),
+    "gelu": Activation(_gelu, _gelu_back, output=False),
+    "silu": Activation(_silu, _silu_back, output=False),
+    "mish": Activation(_mish, _mish_back, output=False),
+    "softplus": Activation(_softplus, lambda Z, A, dA: dA * -np.expm1(-A)),
+    "softsign": Activation(_softsign, lambda Z, A, dA: dA * (1 - np.abs(A)) ** 2, output=False),
+    "relu6": Activation(
+        lambda Z: np.clip(Z, 0, 6),
+        lambda Z, A, dA: np.where((A > 0) & (A < 6), dA, 0),
+        output=False,
+    ),
+    "hardswish": Activation(
+        lambda Z: np.maximum(Z, -3) * _hardsigmoid(Z),
+        lambda Z, A, dA: dA * np.where(Z <= -3, 0, np.where(Z < 3, Z / 3 + 0.5, 1)),
+        output=False,
+    ),
+    "hardsigmoid": Activation(
+        _hardsigmoid, lambda Z, A, dA: np.where((A > 0) & (A < 1), dA / 6, 0), output=False
+    ),
     "softmax": Activation(_softmax, _softmax_back, hidden=False),
     "exp": Activation(np.exp, lambda Z, A, dA: dA * A, hidden=False),
 }

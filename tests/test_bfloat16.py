@@ -180,9 +180,15 @@ def assert_all_same_bits(actual, desired):
         assert_same_bits(a, d)
 
 
+# With a small slope nearly all small values are toss-ups.
+CLEAR = [
+    ("leaky_relu", 0.4) if reference.name_of(choice) == "leaky_relu" else choice
+    for choice in problems.HIDDEN
+]
+
+
 @pytest.mark.parametrize("density", [None, 0.5], ids=["dense", "csr"])
-@pytest.mark.parametrize("loss", problems.LOSSES)
-@pytest.mark.parametrize("hidden", problems.HIDDEN)
+@pytest.mark.parametrize(("hidden", "loss"), problems.covering(CLEAR, problems.LOSSES), ids=str)
 def test_matches_reference(hidden, loss, density, isa):
     p = clear_problem(everything, [5, 4, 3, 3], 8, hidden=hidden, loss=loss, density=density)
     for actual, desired in zip(

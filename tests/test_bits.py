@@ -74,8 +74,9 @@ def test_threads_on_csr(density, dtype, isa):
         assert_all_same_bits(everything(p, isa, n_threads), single)
 
 
-@pytest.mark.parametrize("loss", problems.LOSSES)
-@pytest.mark.parametrize("hidden", problems.HIDDEN)
+@pytest.mark.parametrize(
+    ("hidden", "loss"), problems.covering(problems.HIDDEN, problems.LOSSES), ids=str
+)
 def test_threads_on_every_row_of_the_tables(hidden, loss, dtype, isa):
     p = problems.make([50, 96, 65, 12], 260, dtype, hidden=hidden, loss=loss, weighted=True)
     p.sample_weight += 0.01
@@ -96,7 +97,8 @@ def test_fma_isas(dtype):
         ([300, 31, 10], 50, 0.1),
         ([150, 80, 3], 60, "zeros"),
     ]
-    for hidden, loss, (units, n, density) in product(problems.HIDDEN, problems.LOSSES, shapes):
+    rows = problems.covering(problems.HIDDEN, problems.LOSSES)
+    for (hidden, loss), (units, n, density) in product(rows, shapes):
         dense = density == "zeros"
         p = problems.make(
             units, n, dtype, hidden=hidden, loss=loss, density=None if dense else density

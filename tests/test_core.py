@@ -90,8 +90,9 @@ def test_special_values_in_X_stay_in_their_row(out, hidden, sparse, dtype, isa):
         np.testing.assert_array_equal(actual[usual], problems.predict(_core, p, isa=isa)[usual])
 
 
-@pytest.mark.parametrize("hidden", problems.HIDDEN)
-@pytest.mark.parametrize("optimizer", problems.OPTIMIZERS)
+@pytest.mark.parametrize(
+    ("hidden", "optimizer"), problems.covering(problems.HIDDEN, problems.OPTIMIZERS), ids=str
+)
 def test_nan_spreads_as_it_should(optimizer, hidden, dtype, isa):
     """One NaN in the third mini-batch: the losses and parameters show it, nothing hides it."""
     for where in ("X", "y"):

@@ -3,6 +3,8 @@
 The reference and the engine could share a wrong formula; a difference quotient cannot.
 """
 
+from itertools import product
+
 import numpy as np
 import problems
 import pytest
@@ -49,10 +51,12 @@ def assert_gradient(core, p, **options):
     np.testing.assert_allclose(grad, quotients, rtol=2e-6, atol=2e-8 * max(1, np.abs(grad).max()))
 
 
-@pytest.mark.parametrize("out", problems.OUTPUT)
-@pytest.mark.parametrize("loss", problems.LOSSES)
-@pytest.mark.parametrize("hidden", problems.HIDDEN)
-def test_gradient(hidden, loss, out, isa):
+PAIRS = list(product(problems.LOSSES, problems.OUTPUT))
+
+
+@pytest.mark.parametrize(("hidden", "pair"), problems.covering(problems.HIDDEN, PAIRS), ids=str)
+def test_gradient(hidden, pair, isa):
+    loss, out = pair
     p = problems.make([3, 5, 3], 7, np.float64, hidden=hidden, loss=loss, out=out, alpha=0.7)
     assert_gradient(_core, p, isa=isa)
 

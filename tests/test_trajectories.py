@@ -106,11 +106,6 @@ RUNS = [*_core.OPTIMIZERS, ("sgd", {"momentum": 0.5, "nesterov": False}), ("sgd"
 LEARNING_RATES = {"adadelta": 2.0, "lion": 0.002}
 
 
-def each_once(first, second):
-    """Every pair that holds the first of either list, in place of all pairs."""
-    return [(first[0], b) for b in second] + [(a, second[0]) for a in first[1:]]
-
-
 def trajectory(core, p, optimizer, *, epochs=20, batch_size=32, **options):
     """Train for some epochs, each with a permutation of its own."""
     net = p.net(core, optimizer=optimizer, **options)
@@ -135,7 +130,7 @@ def assert_follows(p, optimizer, isa, **options):
     return expected
 
 
-@pytest.mark.parametrize(("optimizer", "hidden"), each_once(RUNS, problems.HIDDEN), ids=str)
+@pytest.mark.parametrize(("optimizer", "hidden"), problems.covering(RUNS, problems.HIDDEN), ids=str)
 def test_trajectory(optimizer, hidden, dtype, isa):
     p = problems.make([10, 33, 17, 4], 150, dtype, hidden=hidden, loss="log_loss", labels=True)
     expected = assert_follows(p, optimizer, isa)
@@ -143,7 +138,7 @@ def test_trajectory(optimizer, hidden, dtype, isa):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "loss"), each_once(list(_core.OPTIMIZERS), problems.LOSSES), ids=str
+    ("optimizer", "loss"), problems.covering(list(_core.OPTIMIZERS), problems.LOSSES), ids=str
 )
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "csr"])
 def test_trajectory_of_every_loss(sparse, optimizer, loss, dtype, isa):

@@ -82,7 +82,7 @@ void fm_plan_lay_out_parameters(fm_plan *plan, fm_arena *a)
     cost[u] = sum;
 }
 
-static int needs_z(const fm_value *v)
+static int needs_slope(const fm_value *v)
 {
     const int row = v->activation.row; /* a == 0 tells relu's f', dropped or not */
     return v->derivative == FM_FROM_PREACTIVATION ||
@@ -96,8 +96,8 @@ static size_t value_bytes(const fm_plan *plan, int i, int part)
     int wanted = v->is_output;
     if (part == FM_ACTS)
         wanted = !v->is_output && (i > 0 || !plan->use.csr);
-    else if (part == FM_Z)
-        wanted = training && i > 0 && needs_z(v);
+    else if (part == FM_SLOPE)
+        wanted = training && i > 0 && needs_slope(v);
     else if (part == FM_DELTA)
         wanted = v->is_output || (training && i > 0);
     return wanted ? plan->kernels->value_bytes(part, v) : 0;

@@ -62,7 +62,7 @@ static size_t fm_sum_bytes(size_t a, size_t b)
     return __builtin_add_overflow(a, b, &n) ? SIZE_MAX : n;
 }
 
-/* Floats in whole blocks, [j][i]: raw outputs before they are transposed, and Z. */
+/* Floats in whole blocks, [j][i]: raw outputs before they are transposed, and slopes. */
 static size_t fm_raw_bytes(const fm_value *v)
 {
     const size_t form = fm_form_bytes(v->max_rows, v->width);
@@ -74,7 +74,7 @@ static size_t fm_value_bytes(int part, const fm_value *v)
     const size_t form = fm_form_bytes(v->max_rows, v->width);
     switch (part) {
     case FM_ACTS: return fm_sum_bytes(form, form);
-    case FM_Z: return v->is_output ? fm_bytes(fm_ld(v->max_rows), v->width, 0) : fm_raw_bytes(v);
+    case FM_SLOPE: return fm_raw_bytes(v);
     case FM_DELTA:
         return fm_sum_bytes(v->is_output ? fm_raw_bytes(v) : 0, fm_sum_bytes(form, form));
     default: return fm_bytes(fm_ld(v->max_rows), v->width, 0);
@@ -359,12 +359,14 @@ static void fm_finish_forward(const fm_stage *s, const fm_pass *pass, T *C, int6
     for (int64_t r = 0; r < n; r++)
         for (int v = 0; v < FM_SIDE; v += FM_LANES)
             v_store(C + r * FM_SIDE + v, v_load(C + r * FM_SIDE + v) + v_load(bias + v));
-    T *raw = to->part[to->is_output ? FM_DELTA : FM_Z];
-    if (raw)
-        memcpy(raw + at, C, (size_t)(n * FM_SIDE) * sizeof(T));
-    if (to->is_output)
+    if (to->is_output) {
+        memcpy((T *)to->part[FM_DELTA] + at, C, (size_t)(n * FM_SIDE) * sizeof(T));
         return;
-    fm_activate(&to->activation, C, n * FM_SIDE);
+    }
+    if (to->part[FM_SLOPE])
+        fm_activate_with_slopes(&to->activation, C, (T *)to->part[FM_SLOPE] + at, n * FM_SIDE);
+    else
+        fm_activate(&to->activation, C, n * FM_SIDE);
     fm_blank(C, n, width);
     fm_bf16 packed[FM_BLOCK] __attribute__((aligned(64)));
     fm_pack_rows((fm_bf16 *)to->part[FM_ACTS] + at, NULL, C);
@@ -464,8 +466,8 @@ static void fm_spread_delta(const fm_value *v, int64_t r0, int64_t r1)
 /* What f' is computed from, of some rows of a block as floats: in room, or where it is. */
 static const T *fm_read_block(const fm_value *v, T *room, int64_t at, int64_t rows)
 {
-    if (v->part[FM_Z])
-        return (const T *)v->part[FM_Z] + at;
+    if (v->part[FM_SLOPE])
+        return (const T *)v->part[FM_SLOPE] + at;
     for (int64_t r = 0; r < rows; r++)
         fm_unpack_row(room + r * FM_SIDE, (fm_bf16 *)v->part[FM_ACTS] + at + r * FM_SIDE);
     return room;

@@ -61,9 +61,12 @@ FM_INLINE fm_lane_columns fm_columns_from(int64_t column)
 {
     enum { SETS = FM_F64 ? 1 : 2 };
     fm_lane_columns columns;
-    FM_EACH(set, SETS)
+    FM_EACH(set, SETS) {
+        uint64_t lanes[FM_LANES / SETS]; /* gcc 12 warns of lanes set one by one */
         FM_EACH(i, FM_LANES / SETS)
-            columns.of[set][i] = (uint64_t)(column + SETS * i + set);
+            lanes[i] = (uint64_t)(column + SETS * i + set);
+        memcpy(&columns.of[set], lanes, sizeof(lanes));
+    }
     return columns;
 }
 

@@ -39,7 +39,7 @@ enum { FM_UNIT_FEATURES = 128 };
  * the network's outputs. Parts that a plan does not want are NULL. */
 enum {
     FM_ACTS,                 /* A = f(Z), or the rows of X; the outputs have FM_OUTPUT */
-    FM_Z,                    /* what f' is computed from, where A does not tell it */
+    FM_SLOPE,                /* f'(Z), where A does not determine it; or A before dropout */
     FM_DELTA,                /* dLoss/dZ; outputs: Z before */
     FM_OUTPUT,               /* outputs only: Z^T, then outputs^T, then delta^T */
     FM_N_VALUE_PARTS
@@ -48,7 +48,7 @@ enum {
 typedef struct {
     int64_t width, max_rows;
     fm_choice activation;    /* f, of what a stage computes */
-    int derivative;          /* FM_FROM_*: of f; what FM_Z holds */
+    int derivative;          /* FM_FROM_*: of f; what FM_SLOPE holds */
     double dropout;
     int number;              /* in the plan, X being 0 */
     int is_output;

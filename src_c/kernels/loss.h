@@ -9,9 +9,6 @@
 static void fm_activate_outputs(const fm_value *v, int64_t r0, int64_t r1)
 {
     const int64_t ld = fm_ld(v->max_rows);
-    for (int64_t k = 0; k < v->width && v->part[FM_Z]; k++)
-        memcpy((T *)v->part[FM_Z] + k * ld + r0, (const T *)v->part[FM_OUTPUT] + k * ld + r0,
-               (size_t)(r1 - r0) * sizeof(T));
     fm_output_activation(&v->activation, v->part[FM_OUTPUT], ld, v->width, r0, r1);
 }
 

@@ -9,7 +9,7 @@
  * losses stay floats.
  *
  * Layouts:
- *   X, acts, Z         panels over features, ld rows
+ *   X, acts, slope     panels over features, ld rows
  *   params, wide       W in panels over outputs, fan_in rows; then b, padded
  *   params, narrow     W^T in panels over features, fan_out rows; then b, padded
  *   params, FM_BF16    and, in FM_PARAMS only, a rounded copy of W
@@ -40,7 +40,7 @@ FM_INLINE T *fm_operands(const fm_stage *s)
 static size_t fm_value_bytes(int part, const fm_value *v)
 {
     const int64_t ld = fm_ld(v->max_rows);
-    if (part == FM_OUTPUT || (part == FM_Z && v->is_output))
+    if (part == FM_OUTPUT)
         return fm_bytes(ld, v->width, 0);
     return part == FM_DELTA && fm_is_narrow(v) ? 0 : fm_panels_bytes(ld, v->width);
 }
@@ -154,36 +154,33 @@ static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_
 
 /* --------------------------------------------------------- forward, backward */
 
-/* Where a product leaves Z: hidden values become A in place unless f' needs Z. */
-FM_INLINE T *fm_raw(const fm_value *v)
-{
-    return v->part[v->is_output ? FM_DELTA : v->part[FM_Z] ? FM_Z : FM_ACTS];
-}
+/* Where a product leaves Z; hidden values become A in place. */
+FM_INLINE T *fm_raw(const fm_value *v) { return v->part[v->is_output ? FM_DELTA : FM_ACTS]; }
 
 /* What f' is computed from. */
 FM_INLINE const T *fm_derivative_of(const fm_value *v)
 {
-    return v->part[v->part[FM_Z] ? FM_Z : FM_ACTS];
+    return v->part[v->part[FM_SLOPE] ? FM_SLOPE : FM_ACTS];
 }
 
 static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     const int row = v->activation.row, drops = fm_drops(v, pass);
     const int in_epilogue = row == FM_ACT_identity || row == FM_ACT_relu;
-    const int keeps_z = v->part[FM_Z] && v->derivative == FM_FROM_PREACTIVATION;
-    const int keeps_a = v->part[FM_Z] && !keeps_z; /* before dropout */
+    const int slopes = v->derivative == FM_FROM_PREACTIVATION;
     const fm_dropout dropout = fm_dropout_of(v, pass);
     if (in_epilogue && !FM_BF16 && !drops)
         return;
     for (int64_t j = 0; j < fm_panels(v->width); j++) {
         const int64_t at = (j * fm_ld(v->max_rows) + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
-        T *A = (T *)v->part[FM_ACTS] + at, *Z = v->part[FM_Z] ? (T *)v->part[FM_Z] + at : A;
-        if (keeps_z)
-            memcpy(A, Z, (size_t)n * sizeof(T));
-        if (!in_epilogue)
-            fm_activate(&v->activation, keeps_a ? Z : A, n);
-        if (keeps_a)
-            memcpy(A, Z, (size_t)n * sizeof(T));
+        T *A = (T *)v->part[FM_ACTS] + at;
+        T *kept = v->part[FM_SLOPE] ? (T *)v->part[FM_SLOPE] + at : NULL;
+        if (kept && slopes)
+            fm_activate_with_slopes(&v->activation, A, kept, n);
+        else if (!in_epilogue)
+            fm_activate(&v->activation, A, n);
+        if (kept && !slopes)
+            memcpy(kept, A, (size_t)n * sizeof(T));
         if (drops)
             fm_drop_panel(&dropout, A, j * FM_PANEL, r0, r1);
         fm_to_operands(A, n);

@@ -130,7 +130,6 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df,
     const int64_t n = v->width, ld = fm_ld(v->max_rows);
     for (int64_t r = r0; r < r1; r += FM_LANES) {
         T *A = (T *)v->part[FM_OUTPUT] + r;
-        const T *of = v->part[FM_Z] ? (const T *)v->part[FM_Z] + r : A; /* f' is computed from */
         const int c = r1 - r < FM_LANES ? (int)(r1 - r) : FM_LANES;
         const fm_row_targets t = fm_gather_targets(batch, n, r, c);
         V sum = v_zero(), of_label = v_zero(), mixed = v_zero(), kept[FM_KEPT];
@@ -164,8 +163,7 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df,
             else if (mixes)
                 d = a * (df(y, a, &p) - mixed) * t.weight;
             else
-                d = fm_dactivation(&v->activation, df(y, a, &p), v_load_part(of + k * ld, c)) *
-                    t.weight;
+                d = fm_dactivation(&v->activation, df(y, a, &p), a) * t.weight;
             v_store_part(A + k * ld, d, c);
         }
     }

@@ -58,6 +58,10 @@ static const fm_table_row optimizers[] = {
 };
 
 /* What the engine cannot deliver no row may ask for. */
+#define FM_ACTIVATION(name, class_name, where, derivative, ...)                  \
+    _Static_assert((derivative) == FM_FROM_OUTPUT || !((where) & FM_FOR_OUTPUT), \
+                   #name ": an output's derivative must follow from it");
+#include "tables/activations.def"
 #define FM_OPTIMIZER(name, class_name, n_slots, norm, ...)                       \
     _Static_assert((n_slots) <= FM_MAX_SLOTS, #name ": more than FM_MAX_SLOTS"); \
     _Static_assert(!(norm), #name ": the norm of the gradient is not taken");

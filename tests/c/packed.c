@@ -256,11 +256,12 @@ static void integers(void)
 
 static void numbers(void)
 {
+    int hidden = 0; /* all of them, one after the other */
     for (int i = 2; i < N_SHAPES; i++)
-        for (int k = 0; fm_loss_row(k); k++)
+        for (int k = 0; fm_loss_row(k); k++, hidden++)
             for (int sparse = 0; sparse < 2; sparse++) {
                 problem p = shapes[i];
-                p.hidden = any_activation(FM_FOR_HIDDEN, i + k);
+                p.hidden = any_activation(FM_FOR_HIDDEN, hidden);
                 p.loss = any_row(fm_loss_row, k);
                 p.out = usual_output(&p.loss);
                 p.optimizer = any_row(fm_optimizer_row, k);

@@ -224,22 +224,22 @@ int main(int argc, char **argv)
         {.n_layers = 2, .units = {150, 80, 3}, .n_rows = 60, .batch = 50, .zeros = 1},
     };
     enum { N_SHAPES = sizeof(shapes) / sizeof(shapes[0]) };
-    const fm_table_row *hidden, *loss, *out, *optimizer;
+    /* Every loss with every output; the other rows take turns. */
+    const fm_table_row *loss, *out;
     int i = 0;
     for (int dtype = FM_FLOAT32; dtype <= FM_BFLOAT16; dtype++)
-        for (int h = 0; (hidden = fm_activation_row(h)); h++)
-            for (int l = 0; hidden->where & FM_FOR_HIDDEN && (loss = fm_loss_row(l)); l++)
-                for (int o = 0; (out = fm_activation_row(o)); o++)
-                    for (int u = 0; out->where & FM_FOR_OUTPUT && (optimizer = fm_optimizer_row(u));
-                         u++, i++) {
-                        network net = shapes[i % N_SHAPES];
-                        net.dtype = (fm_dtype)dtype;
-                        net.hidden = fm_default_choice(hidden);
-                        net.out = fm_default_choice(out);
-                        net.loss = fm_default_choice(loss);
-                        net.optimizer = fm_default_choice(optimizer);
-                        if (i % every == 0)
-                            compare(&net);
-                    }
+        for (int l = 0; (loss = fm_loss_row(l)); l++)
+            for (int o = 0; (out = fm_activation_row(o)); o++) {
+                if (!(out->where & FM_FOR_OUTPUT))
+                    continue;
+                network net = shapes[i % N_SHAPES];
+                net.dtype = (fm_dtype)dtype;
+                net.hidden = any_activation(FM_FOR_HIDDEN, i + i / N_SHAPES);
+                net.out = fm_default_choice(out);
+                net.loss = fm_default_choice(loss);
+                net.optimizer = any_row(fm_optimizer_row, i);
+                if (i++ % every == 0)
+                    compare(&net);
+            }
     return 0;
 }

@@ -19,7 +19,7 @@
 #include <time.h>
 
 #include SIMD
-#include "tables/functions.h"
+#include "tables/activations.h"
 
 #if FM_F64
 typedef long double R; /* of the reference */
@@ -103,32 +103,45 @@ ARRAY_OF(log1p, v_log1p(z))
 ARRAY_OF(tanh, v_tanh(z))
 ARRAY_OF(logistic, v_logistic(z))
 ARRAY_OF(normal_cdf, v_normal_cdf(z))
-ARRAY_OF(softplus, v_softplus(z))
 ARRAY_OF(log_cosh, v_log_cosh(z))
 ARRAY_OF(logistic_loss, v_logistic_loss(v_set1((T)TARGET), z))
-ARRAY_OF(leaky_relu, v_leaky_relu(z, v_set1((T)SLOPE)))
-ARRAY_OF(elu, v_elu(z, v_set1((T)ALPHA)))
-ARRAY_OF(selu, v_selu(z))
-ARRAY_OF(celu, v_celu(z, v_set1((T)ALPHA)))
-ARRAY_OF(gelu, v_gelu(z))
-ARRAY_OF(silu, v_silu(z))
-ARRAY_OF(mish, v_mish(z))
-ARRAY_OF(softsign, v_softsign(z))
-ARRAY_OF(relu6, v_relu6(z))
-ARRAY_OF(hardsigmoid, v_hardsigmoid(z))
-ARRAY_OF(hardswish, v_hardswish(z))
-ARRAY_OF(dleaky_relu, v_dleaky_relu(v_leaky_relu(z, v_set1((T)SLOPE)), v_set1((T)SLOPE)))
-ARRAY_OF(delu, v_delu(v_elu(z, v_set1((T)ALPHA)), v_set1((T)ALPHA)))
-ARRAY_OF(dselu, v_dselu(v_selu(z)))
-ARRAY_OF(dcelu, v_dcelu(v_celu(z, v_set1((T)ALPHA)), v_set1((T)ALPHA)))
-ARRAY_OF(dgelu, v_dgelu(z))
-ARRAY_OF(dsilu, v_dsilu(z))
-ARRAY_OF(dmish, v_dmish(z))
-ARRAY_OF(dsoftplus, v_dsoftplus(v_softplus(z)))
-ARRAY_OF(dsoftsign, v_dsoftsign(v_softsign(z)))
-ARRAY_OF(drelu6, v_drelu6(v_relu6(z)))
-ARRAY_OF(dhardsigmoid, v_dhardsigmoid(v_hardsigmoid(z)))
-ARRAY_OF(dhardswish, v_dhardswish(z))
+
+/* The rows of the table, with the parameters of vmath_references.h, and their derivatives. */
+static const fm_constants parameters_of_leaky_relu = {.leaky_relu = {.slope = SLOPE}};
+static const fm_constants parameters_of_elu = {.elu = {.alpha = ALPHA}};
+static const fm_constants parameters_of_celu = {.celu = {.alpha = ALPHA}};
+static const fm_constants none;
+#define ROW_OF(name, parameters)                        \
+    static V row_##name(V z)                            \
+    {                                                   \
+        V slope;                                        \
+        return fm_act_##name(z, &slope, &(parameters)); \
+    }                                                   \
+    ARRAY_OF(name, row_##name(z))
+#define FROM_OUTPUT(name, parameters) \
+    ROW_OF(name, parameters)          \
+    ARRAY_OF(d##name, fm_dact_##name(v_set1(1), row_##name(z), &(parameters)))
+#define FROM_PREACTIVATION(name)         \
+    ROW_OF(name, none)                   \
+    static V slope_##name(V z)           \
+    {                                    \
+        V slope;                         \
+        fm_act_##name(z, &slope, &none); \
+        return slope;                    \
+    }                                    \
+    ARRAY_OF(d##name, slope_##name(z))
+FROM_OUTPUT(leaky_relu, parameters_of_leaky_relu)
+FROM_OUTPUT(elu, parameters_of_elu)
+FROM_OUTPUT(selu, none)
+FROM_OUTPUT(celu, parameters_of_celu)
+FROM_PREACTIVATION(gelu)
+FROM_PREACTIVATION(silu)
+FROM_PREACTIVATION(mish)
+FROM_OUTPUT(softplus, none)
+FROM_OUTPUT(softsign, none)
+FROM_OUTPUT(relu6, none)
+FROM_PREACTIVATION(hardswish)
+FROM_OUTPUT(hardsigmoid, none)
 
 #define EVERYWHERE -INFINITY, INFINITY
 #define NONE FM_EXP_NONE
