@@ -19,7 +19,7 @@ from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import __version__, _core, _files, _network
-from ._families import Choice, name_of
+from ._families import Choice
 from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
 from ._threads import effective_n_threads
@@ -154,7 +154,10 @@ class BaseMLP(BaseEstimator):
                 nested.append((name, own, params.pop(key)))
         super().set_params(**params)
         for name, own, value in nested:
-            setattr(self, name, named(self, name).with_params(**{own: value}))
+            member = named(self, name)
+            if not isinstance(member, Choice):
+                raise ValueError(f"Invalid parameter {own!r} for {name}={member!r}, no single one.")
+            setattr(self, name, member.with_params(**{own: value}))
         return self
 
     # ----------------------------------------------------------------------------------- fit
@@ -282,8 +285,8 @@ class BaseMLP(BaseEstimator):
             self.out_activation_ = targets.out_activation
             self.n_layers_ = len(widths)
             dtype = _network.net_dtype(self, X)
-            activation, fit_intercept = name_of(self.activation), self.fit_intercept
-            state = State(*_network.initial(widths, dtype, activation, rng, fit_intercept))
+            activations = _network.initial_activations(self)
+            state = State(*_network.initial(widths, dtype, activations, rng, self.fit_intercept))
         else:
             widths = self._known_widths(X.shape[1], len(hidden), targets.n_outputs)
             state = State.of(self)

@@ -6,6 +6,7 @@ lists of arrays, one for each layer but the input, or one flat vector ``[W0 .. W
 
 import math
 import operator
+import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ._families import choice_of
+from ._families import choice_of, name_of
+from .activations import ACTIVATIONS, Activation
 from .initializers import GlorotUniform
 
 # Dtype of the weights by the parameter precision; None: it follows from the data.
@@ -46,9 +48,40 @@ def in_bfloat16(est: Any) -> bool:
     return est.precision == "bfloat16"
 
 
-def activations(est: Any) -> tuple[str, ...]:
+def activations(est: Any) -> tuple[str | tuple, ...]:
     """Return the activation of each layer of weights."""
-    return (choice_of(est.activation),) * (est.n_layers_ - 2) + (est.out_activation_,)
+    hidden = _hidden_activations(est.activation, est.n_layers_ - 2)
+    return (*map(choice_of, hidden), est.out_activation_)
+
+
+def initial_activations(est: Any) -> list[str]:
+    """Return the activation by which each layer of weights is initialised.
+
+    It is the layer's own; the output layer goes by the last hidden one, as in scikit-learn.
+    """
+    value = est.activation
+    names = list(map(name_of, _hidden_activations(value, est.n_layers_ - 2)))
+    if names:
+        return [*names, names[-1]]
+    return ["identity"] if isinstance(value, (list, tuple)) else [name_of(value)]
+
+
+def _hidden_activations(value: Any, n_hidden: int) -> Sequence[str | Activation]:
+    """Return the activation of each hidden layer, by name or as an object."""
+    if not isinstance(value, (list, tuple)):
+        return (value,) * n_hidden
+    if len(value) != n_hidden:
+        raise ValueError(
+            f"activation={value!r} has {len(value)} entries, but hidden_layer_sizes asks for "
+            f"{n_hidden} hidden layers."
+        )
+    for one in value:
+        if not isinstance(one, Activation) and not (isinstance(one, str) and one in ACTIVATIONS):
+            raise ValueError(
+                f"activation={value!r} must hold names among {list(ACTIVATIONS)} or objects of "
+                f"fastmlp.activations, got {one!r}."
+            )
+    return value
 
 
 def structure(est: Any, n_hidden: int) -> dict[str, Any]:
@@ -82,6 +115,12 @@ def _dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
 def hidden_widths(hidden_layer_sizes: Any) -> list[int]:
     """Return the width of each hidden layer."""
     sizes = hidden_layer_sizes
+    if isinstance(sizes, str):
+        if not re.fullmatch("[0-9]+(-[0-9]+)*", sizes):
+            raise ValueError(
+                f"hidden_layer_sizes must be widths joined by '-', such as '64-32', got {sizes!r}."
+            )
+        sizes = [int(size) for size in sizes.split("-")]
     sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
     try:
         too_small = any(size <= 0 for size in sizes)
@@ -122,7 +161,7 @@ def flatten(
 def initial(
     widths: Sequence[int],
     dtype: DTypeLike,
-    activation: str,
+    activations: Sequence[str],
     rng: np.random.RandomState,
     fit_intercept: bool = True,
 ) -> tuple[list[NDArray], list[NDArray]]:
@@ -135,7 +174,7 @@ def initial(
         )
     coefs, intercepts = views(np.empty(n_parameters, dtype), widths)
     initializer = GlorotUniform()
-    for W, b in zip(coefs, intercepts, strict=True):
+    for W, b, activation in zip(coefs, intercepts, activations, strict=True):
         b.fill(0)
         initializer.draw(W, b if fit_intercept else b[:0], activation, rng)
     return coefs, intercepts

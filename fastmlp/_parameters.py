@@ -49,13 +49,17 @@ def _family(
     base: type[Choice],
     text: str,
     estimators: tuple[str, ...] = ("MLPClassifier", "MLPRegressor"),
+    *,
+    per_layer: bool = False,
 ) -> Parameter:
+    one = f"{base.__name__}Name | {base.__name__}"
     names = f"{{{', '.join(map(repr, members))}}}"
     return Parameter(
         default,
-        [StrOptions(set(members)), base],
-        f"{base.__name__}Name | {base.__name__}",
-        f"{names if len(names) < 50 else 'str'} or {base.__name__}",  # a list of all follows
+        [StrOptions(set(members)), base, *([list, tuple] if per_layer else [])],
+        one + f" | Sequence[{one}]" * per_layer,
+        # A list of all names follows.
+        f"{names if len(names) < 50 else 'str'} or {base.__name__}" + ", or list" * per_layer,
         text,
         estimators,
     )
@@ -90,13 +94,14 @@ PARAMETERS = {
     ),
     "hidden_layer_sizes": Parameter(
         (100,),
-        ["array-like", Interval(Integral, 1, None, closed="left")],
-        "int | Sequence[int]",
-        "int or array-like of shape (n_hidden_layers,)",
+        ["array-like", Interval(Integral, 1, None, closed="left"), str],
+        "int | Sequence[int] | str",
+        "int, array-like of shape (n_hidden_layers,) or str",
         """
         Width of each hidden layer, from input to output. An int means one hidden layer; an empty
-        sequence none, which makes the model linear. One or two layers of 50 to 500 units suit most
-        tabular data; time and memory grow with the product of neighbouring widths.
+        sequence none, which makes the model linear; a string such as '64-64-32' is a sequence that
+        any search can try. One or two layers of 50 to 500 units suit most tabular data; time and
+        memory grow with the product of neighbouring widths.
         """,
     ),
     "activation": _family(
@@ -104,11 +109,14 @@ PARAMETERS = {
         ACTIVATIONS,
         Activation,
         """
-        Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`. 'relu'
-        is the usual choice and the fastest; 'tanh' is smooth, which 'lbfgs' likes, and bounded.
+        Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`, or a
+        list of them with one for each hidden layer. 'relu' is the usual choice and the fastest;
+        'tanh' is smooth, which 'lbfgs' likes, and bounded. Initial weights are larger by
+        ``sqrt(3)`` for all but 'logistic', as in scikit-learn.
 
         {members}
         """,
+        per_layer=True,
     ),
     "solver": _family(
         "adam",

@@ -34,14 +34,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Parameters
     ----------
-    hidden_layer_sizes : int or array-like of shape (n_hidden_layers,), default=(100,)
+    hidden_layer_sizes : int, array-like of shape (n_hidden_layers,) or str, default=(100,)
         Width of each hidden layer, from input to output. An int means one hidden layer; an empty
-        sequence none, which makes the model linear. One or two layers of 50 to 500 units suit most
-        tabular data; time and memory grow with the product of neighbouring widths.
+        sequence none, which makes the model linear; a string such as '64-64-32' is a sequence that
+        any search can try. One or two layers of 50 to 500 units suit most tabular data; time and
+        memory grow with the product of neighbouring widths.
 
-    activation : str or Activation, default='relu'
-        Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`. 'relu'
-        is the usual choice and the fastest; 'tanh' is smooth, which 'lbfgs' likes, and bounded.
+    activation : str or Activation, or list, default='relu'
+        Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`, or a
+        list of them with one for each hidden layer. 'relu' is the usual choice and the fastest;
+        'tanh' is smooth, which 'lbfgs' likes, and bounded. Initial weights are larger by
+        ``sqrt(3)`` for all but 'logistic', as in scikit-learn.
 
         - 'identity': f(x) = x; in all layers it makes the model linear.
         - 'logistic': the sigmoid f(x) = 1 / (1 + exp(-x)).
@@ -354,8 +357,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # Written by tools/generate.py from _parameters.py: begin
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: ActivationName | Activation = "relu",
+        hidden_layer_sizes: int | Sequence[int] | str = (100,),
+        activation: ActivationName | Activation | Sequence[ActivationName | Activation] = "relu",
         *,
         solver: OptimizerName | Optimizer = "adam",
         alpha: float = 0.0001,
@@ -605,14 +608,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'squared_error': half the squared error.
         - 'poisson': half the Poisson deviance, for counts and rates; predictions are positive.
 
-    hidden_layer_sizes : int or array-like of shape (n_hidden_layers,), default=(100,)
+    hidden_layer_sizes : int, array-like of shape (n_hidden_layers,) or str, default=(100,)
         Width of each hidden layer, from input to output. An int means one hidden layer; an empty
-        sequence none, which makes the model linear. One or two layers of 50 to 500 units suit most
-        tabular data; time and memory grow with the product of neighbouring widths.
+        sequence none, which makes the model linear; a string such as '64-64-32' is a sequence that
+        any search can try. One or two layers of 50 to 500 units suit most tabular data; time and
+        memory grow with the product of neighbouring widths.
 
-    activation : str or Activation, default='relu'
-        Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`. 'relu'
-        is the usual choice and the fastest; 'tanh' is smooth, which 'lbfgs' likes, and bounded.
+    activation : str or Activation, or list, default='relu'
+        Activation of the hidden layers, a name or an object of :mod:`fastmlp.activations`, or a
+        list of them with one for each hidden layer. 'relu' is the usual choice and the fastest;
+        'tanh' is smooth, which 'lbfgs' likes, and bounded. Initial weights are larger by
+        ``sqrt(3)`` for all but 'logistic', as in scikit-learn.
 
         - 'identity': f(x) = x; in all layers it makes the model linear.
         - 'logistic': the sigmoid f(x) = 1 / (1 + exp(-x)).
@@ -903,8 +909,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def __init__(
         self,
         loss: LossName | Loss = "squared_error",
-        hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: ActivationName | Activation = "relu",
+        hidden_layer_sizes: int | Sequence[int] | str = (100,),
+        activation: ActivationName | Activation | Sequence[ActivationName | Activation] = "relu",
         *,
         solver: OptimizerName | Optimizer = "adam",
         alpha: float = 0.0001,

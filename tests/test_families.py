@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -340,3 +341,139 @@ def test_choices_have_names():
     for cls in [*(cls for _, cls in MEMBERS.values()), initializers.GlorotUniform]:
         assert issubclass(cls, Choice)
         assert cls.name.islower()
+
+
+# ----------------------------------------------------------------- an activation for each layer
+
+LIST = ["gelu", activations.LeakyReLU(slope=0.2)]
+
+
+def outputs(est, choices):
+    """What the specification computes with the weights of a regressor."""
+    return reference.predict(X, est.coefs_, est.intercepts_, choices)[:, 0]
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("solver", ["lbfgs", "sgd", "adam"])
+def test_a_list_names_the_activation_of_each_hidden_layer(solver, kind):
+    est = MLPRegressor(**SMALL, activation=kind(LIST), solver=solver).fit(X, z)
+    choices = ["gelu", ("leaky_relu", 0.2), "identity"]
+    np.testing.assert_allclose(est.predict(X), outputs(est, choices), rtol=1e-12)
+    other = MLPRegressor(**SMALL, activation=kind(LIST[::-1]), solver=solver).fit(X, z)
+    assert (weights(other) != weights(est)).any()
+
+
+def test_a_list_is_trained_as_the_specification_says():
+    """The weights after the mini-batches of an epoch, from those before them."""
+    est = MLPRegressor(**SMALL | {"max_iter": 1}, activation=LIST, solver="sgd", shuffle=False)
+    est.set_params(learning_rate_init=1e-300).fit(X, z)  # the initial weights
+    net = reference.Net(
+        [3, 5, 4, 1],
+        dtype=np.float64,
+        activations=["gelu", ("leaky_relu", 0.2), "identity"],
+        loss="squared_error",
+        optimizer=("sgd", 0.0, False),
+        alpha=est.alpha,
+        max_rows=40,
+    )
+    net.load_params(est.coefs_, est.intercepts_)
+    net.train(X, z[:, np.newaxis], None, np.arange(40), 20, 0.1)
+    est.set_params(learning_rate_init=0.1, momentum=0.0, batch_size=20, warm_start=True).fit(X, z)
+    coefs, intercepts = (
+        [np.empty_like(a) for a in arrays] for arrays in (est.coefs_, est.intercepts_)
+    )
+    net.store_params(coefs, intercepts)
+    for actual, expected in zip(est.coefs_ + est.intercepts_, coefs + intercepts, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["relu", "logistic", "gelu"])
+def test_a_list_of_one_name_is_that_name(name):
+    """With its initial weights, and on to partial_fit."""
+    by_name, by_list = (
+        MLPClassifier(**SMALL, activation=value).fit(X, y).partial_fit(X, y)
+        for value in (name, [name, name])
+    )
+    np.testing.assert_array_equal(weights(by_list), weights(by_name))
+    np.testing.assert_array_equal(by_list.predict_proba(X), by_name.predict_proba(X))
+
+
+def test_initial_weights_follow_the_layers_of_a_list():
+    """The bound is smaller for 'logistic'; the output layer goes by the last hidden one."""
+    still = {"max_iter": 1, "learning_rate_init": 1e-300, "solver": "sgd", "random_state": 0}
+    bounds = []
+    for value in (["logistic", "gelu"], ["gelu", "logistic"]):
+        est = MLPRegressor(hidden_layer_sizes=(300, 300), activation=value, **still).fit(X, z)
+        bounds.append([np.abs(W).max() * np.sqrt(sum(W.shape)) for W in est.coefs_])
+    np.testing.assert_allclose(np.square(bounds), [[2, 6, 6], [6, 2, 2]], rtol=0.1)
+
+
+def test_no_hidden_layer_has_no_activation():
+    params = SMALL | {"hidden_layer_sizes": ()}
+    a, b = (MLPRegressor(**params, activation=v).fit(X, z) for v in ([], "relu"))
+    np.testing.assert_array_equal(weights(a), weights(b))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([], "has 0 entries, but hidden_layer_sizes asks for 2 hidden"),
+        (["relu"], "has 1 entries"),
+        (("relu",) * 3, "has 3 entries"),
+        (["relu", "nope"], "must hold names among .*'gelu'.* got 'nope'"),
+        (["relu", "softmax"], "got 'softmax'"),
+        (["relu", None], "got None"),
+        ([["relu"], "relu"], "got \\['relu'\\]"),
+        ([optimizers.SGD(), "relu"], "got SGD"),
+    ],
+    ids=str,
+)
+def test_lists_that_do_not_fit(value, message):
+    est = MLPRegressor(**SMALL, activation=value)
+    for fit in (est.fit, est.partial_fit):
+        with pytest.raises(ValueError, match=f"activation=.*{message}"):
+            fit(X, z)
+        assert not hasattr(est, "coefs_")
+    est.set_params(activation="relu").fit(X, z).set_params(activation=value)
+    for again in (lambda: est.predict(X), lambda: est.partial_fit(X, z)):
+        with pytest.raises(ValueError, match=message):
+            again()
+
+
+def test_lists_are_parameters_like_others(tmp_path):
+    est = MLPRegressor(**SMALL, activation=LIST)
+    assert clone(est).activation == LIST
+    assert "activation=['gelu', LeakyReLU(slope=0.2)]" in repr(est)
+    assert est.get_params()["activation"] is LIST
+    est.fit(X, z)
+    back = pickle.loads(pickle.dumps(est))
+    assert back.activation == LIST
+    np.testing.assert_array_equal(back.predict(X), est.predict(X))
+    est.save_model(tmp_path / "model")
+    loaded = fastmlp.load_model(tmp_path / "model")
+    assert loaded.activation == LIST
+    np.testing.assert_array_equal(loaded.predict(X), est.predict(X))
+    grid = {"activation": ["relu", LIST, ("tanh", "selu")]}
+    search = GridSearchCV(MLPRegressor(**SMALL), grid, cv=2).fit(X, z)
+    assert search.best_params_["activation"] in grid["activation"]
+    with pytest.raises(ValueError, match="Invalid parameter 'slope' for activation"):
+        est.set_params(activation__slope=1.0)
+
+
+@pytest.mark.parametrize("sizes", ["5-4", np.str_("5-4")])
+def test_widths_may_be_a_string(sizes):
+    params = SMALL | {"hidden_layer_sizes": sizes}
+    by_string, by_tuple = (MLPRegressor(**p).fit(X, z) for p in (params, SMALL))
+    np.testing.assert_array_equal(weights(by_string), weights(by_tuple))
+    np.testing.assert_array_equal(by_string.partial_fit(X, z).predict(X).shape, z.shape)
+    assert clone(by_string).hidden_layer_sizes == sizes
+    one = MLPRegressor(**SMALL | {"hidden_layer_sizes": "7"}).fit(X, z)
+    assert [W.shape for W in one.coefs_] == [(3, 7), (7, 1)]
+
+
+@pytest.mark.parametrize(
+    "sizes", ["", "a", "5-", "-5", "5--4", "5 - 4", "5,4", "5.0", "0-4", "\u0665"]
+)
+def test_strings_that_are_no_widths(sizes):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be"):
+        MLPRegressor(**SMALL | {"hidden_layer_sizes": sizes}).fit(X, z)

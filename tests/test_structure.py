@@ -81,7 +81,7 @@ MAY_IMPORT = {
     | {"optimizers", "schedules"},
     "_safetensors": set(),
     "_parameters": {"_network", "_families", "_sklearn", *FAMILIES},
-    "_network": {"_families", "initializers"},
+    "_network": {"_families", "activations", "initializers"},
     **{name: {"_families"} for name in [*FAMILIES, "initializers"]},
     "_families": {"_sklearn"},
     "callbacks": set(),
