@@ -315,10 +315,10 @@ class BaseMLP(BaseEstimator):
         self, problem: Problem, X: Any, y: Any, sample_weight: Any
     ) -> Problem | None:
         """Return the user's own validation data, checked, as a problem of the same network."""
+        if X is None and y is None and sample_weight is None:
+            return None
         given = {"X_val": X, "y_val": y, "sample_weight_val": sample_weight}
         missing = [name for name, value in given.items() if value is None]
-        if len(missing) == 3:
-            return None
         if X is None or y is None:
             names = " and ".join(name for name in given if name not in missing)
             raise ValueError(f"{names} given without {missing[0]}.")

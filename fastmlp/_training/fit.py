@@ -72,11 +72,10 @@ class Fit:
 
     def _score_listeners(self) -> Iterator[Callback]:
         est = self.est
-        if self.evaluation is not None:
-            yield Validation(self._evaluate, est.verbose)
-            if est.early_stopping:
-                yield ScoreProgress(est.tol)
-            yield BestScore(keep_weights=est.early_stopping)
+        yield Validation(self._evaluate, est.verbose)
+        if est.early_stopping:
+            yield ScoreProgress(est.tol)
+        yield BestScore(keep_weights=est.early_stopping)
 
     def _goals(self) -> Iterator[Callback]:
         est = self.est

@@ -100,9 +100,11 @@ class LBFGSFit(Fit):
 
     def _callbacks(self) -> Iterator[Callback]:
         est = self.est
-        yield from self._score_listeners()
-        if self.evaluation is not None and est.early_stopping:
-            yield Patience(est.n_iter_no_change, est.tol, "Validation score", None, est.verbose)
+        if self.evaluation is not None:
+            yield from self._score_listeners()
+            if est.early_stopping:
+                what = "Validation score"
+                yield Patience(est.n_iter_no_change, est.tol, what, None, est.verbose)
         yield from self._goals()
 
     def _after_iteration(self, listeners: list[Callable[[State], bool | None]]) -> Callable:

@@ -141,17 +141,23 @@ class StochasticFit(Fit):
         return self.incremental and est.early_stopping and ended
 
     def _epochs(self) -> None:
-        est, state = self.est, self.state
+        est, state, optimizer = self.est, self.state, self.state.session.optimizer
         order, shuffle = self.order, self.rng.shuffle if est.shuffle else None
-        sample_weight = self.problem.engine_weight()
-        run = self._run_length()
+        train, batch_size, n_threads = self.net.train, self.batch_size, self.problem.n_threads
+        runs, clock, deadline = self._runs(), time.monotonic, self.deadline
         listeners = [callback.on_epoch_end for callback in self._callbacks()]
 
         for _ in range(est.max_iter):
             if shuffle is not None:
                 # In place: each epoch permutes the order of the one before.
                 shuffle(order)
-            state.end_epoch(*self._epoch(sample_weight, run))
+            loss, n_samples = 0.0, 0
+            for X, y, weight, rows in runs:
+                loss += train(X, y, weight, rows, batch_size, optimizer.rate, n_threads)
+                n_samples += len(rows)
+                if clock() >= deadline:
+                    break
+            state.end_epoch(loss / n_samples, n_samples)
             stop = self.incremental
             for listener in listeners:
                 stop = listener(state) or stop
@@ -165,19 +171,11 @@ class StochasticFit(Fit):
             stacklevel=2,
         )
 
-    def _epoch(self, sample_weight: NDArray | None, run: int) -> tuple[float, int]:
-        """Train on all rows, or until time is up; return mean loss and number of rows."""
-        X, y, order, batch_size = self.problem.X, self.y, self.order, self.batch_size
-        train, n_threads = self.net.train, self.problem.n_threads
-        optimizer = self.state.session.optimizer
-        loss, stop = 0.0, 0
-        while stop < len(order):
-            rows = order[stop : stop + run]
-            loss += train(X, y, sample_weight, rows, batch_size, optimizer.rate, n_threads)
-            stop += len(rows)
-            if time.monotonic() >= self.deadline:
-                break
-        return loss / stop, stop
+    def _runs(self) -> list[tuple[Any, NDArray, NDArray | None, NDArray]]:
+        """Return what is handed to C in an epoch: X, y, sample weights, and a view of the order."""
+        X, y, weight, order = self.problem.X, self.y, self.problem.engine_weight(), self.order
+        step = self._run_length()
+        return [(X, y, weight, order[i : i + step]) for i in range(0, len(order), step)]
 
     def _run_length(self) -> int:
         """Return how many samples are handed to C at once."""
@@ -191,7 +189,8 @@ class StochasticFit(Fit):
         est, optimizer = self.est, self.state.session.optimizer
         if est.verbose:
             yield LossReport()
-        yield from self._score_listeners()
+        if self.evaluation is not None:
+            yield from self._score_listeners()
         what = "Validation score"
         if not est.early_stopping:
             yield LossProgress(est.tol)
