@@ -6,8 +6,10 @@ validation; arrays that plainly need none do not pay for it.
 """
 
 import copy
+import operator
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +26,7 @@ from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
 from ._threads import effective_n_threads
 from ._training import (
+    Evaluation,
     Labels,
     LBFGSFit,
     Problem,
@@ -75,6 +78,8 @@ class BaseMLP(BaseEstimator):
     # of NumPy dtypes that need no conversion.
     _y_options: ClassVar[dict[str, bool]]
     _y_plain_kinds: ClassVar[str]
+    # Name of the score that scoring=None stands for.
+    _default_score: ClassVar[str]
 
     # ---------------------------------------------------------------------------- validation
 
@@ -291,16 +296,7 @@ class BaseMLP(BaseEstimator):
             widths = self._known_widths(X.shape[1], len(hidden), targets.n_outputs)
             state = State.of(self)
         self.n_outputs_ = targets.n_outputs
-        problem = Problem(
-            X,
-            targets,
-            sample_weight,
-            widths,
-            _network.activations(self),
-            _network.in_bfloat16(self),
-            effective_n_threads(self.n_jobs),
-            _network.structure(self, len(hidden)),
-        )
+        problem = self._problem(X, targets, sample_weight, widths)
         kind = StochasticFit if is_stochastic(self.solver) else LBFGSFit
         own = self._validation_problem(problem, *validation)
         splits = self.early_stopping and kind is StochasticFit
@@ -310,6 +306,24 @@ class BaseMLP(BaseEstimator):
                 "early_stopping=True."
             )
         return kind(self, problem, state, rng, incremental, own)
+
+    def _problem(
+        self,
+        X: Any,
+        targets: Labels | Values,
+        sample_weight: NDArray | None,
+        widths: tuple[int, ...],
+    ) -> Problem:
+        return Problem(
+            X,
+            targets,
+            sample_weight,
+            widths,
+            _network.activations(self),
+            _network.in_bfloat16(self),
+            effective_n_threads(self.n_jobs),
+            _network.structure(self, len(widths) - 2),
+        )
 
     def _validation_problem(
         self, problem: Problem, X: Any, y: Any, sample_weight: Any
@@ -369,11 +383,11 @@ class BaseMLP(BaseEstimator):
 
     # ------------------------------------------------------------------------------- predict
 
-    def _outputs(self, X: Any) -> NDArray:
+    def _outputs(self, X: Any, part: Callable[..., tuple] | None = None) -> NDArray:
         """Return the output layer's activations, of shape (n_samples, n_outputs).
 
         Their dtype is the one that ``precision`` names, else that of NumPy's products of X and the
-        weights.
+        weights. A part turns weights, biases and activations into those of another network.
         """
         fitted = self.__dict__
         if "coefs_" not in fitted:
@@ -382,18 +396,14 @@ class BaseMLP(BaseEstimator):
         layers = _network.activations(self)
         asked, bfloat16 = _network.asked_dtype(self), _network.in_bfloat16(self)
         if _is_plain(X) and self._knows_width(X):
-            coefs, intercepts = fitted["coefs_"], fitted["intercepts_"]
             try:
-                dtype = coefs[0].dtype
+                network = fitted["coefs_"], fitted["intercepts_"], layers
+                dtype = network[0][0].dtype
+                if part is not None:
+                    network = part(*network)
                 if dtype == asked or (asked is None and (X.dtype == _FLOAT32 or dtype == _FLOAT64)):
                     outputs = _core.predict(
-                        X,
-                        coefs,
-                        intercepts,
-                        layers,
-                        bfloat16=bfloat16,
-                        n_threads=n_threads,
-                        check_finite=True,
+                        X, *network, bfloat16=bfloat16, n_threads=n_threads, check_finite=True
                     )
                     if outputs is not None:
                         return outputs
@@ -401,15 +411,105 @@ class BaseMLP(BaseEstimator):
                 pass  # told below, and better
         options = {"dtype": np.float32} if asked == _FLOAT32 else {}
         X = _to_csr(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False, **options))
+        coefs, intercepts = self._parameters_for(X)
+        if X.dtype != _FLOAT32:
+            X = X.astype(coefs[0].dtype, copy=False)
+        if part is not None:
+            coefs, intercepts, layers = part(coefs, intercepts, layers)
+        return _core.predict(X, coefs, intercepts, layers, bfloat16=bfloat16, n_threads=n_threads)
+
+    def _parameters_for(self, X: Any) -> tuple[list[NDArray], list[NDArray]]:
+        """Return weights and biases, checked, in the dtype of the results for X."""
         coefs, intercepts = _network.parameters(self, X.shape[1])
-        dtype = asked or np.result_type(X.dtype, *coefs, *intercepts)
+        dtype = _network.asked_dtype(self) or np.result_type(X.dtype, *coefs, *intercepts)
         if dtype != _FLOAT32:
             dtype = _FLOAT64  # wider ones and integers
-        if X.dtype != _FLOAT32:
-            X = X.astype(dtype, copy=False)
-        coefs = [np.require(W, dtype, "CA") for W in coefs]
-        intercepts = [np.require(b, dtype, "CA") for b in intercepts]
-        return _core.predict(X, coefs, intercepts, layers, bfloat16=bfloat16, n_threads=n_threads)
+        return (
+            [np.require(W, dtype, "CA") for W in coefs],
+            [np.require(b, dtype, "CA") for b in intercepts],
+        )
+
+    def raw_predict(self, X: Matrix) -> NDArray:
+        """Return the outputs before the activation of the output layer.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        raw : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The linear part ``A W + b`` of the output layer, float32 if both X and the weights are,
+            else float64: logits of a classifier, the logarithm of the prediction for the loss
+            'poisson'.
+        """
+        raw = self._outputs(X, _network.up_to_output)
+        return raw.ravel() if raw.shape[1] == 1 else raw
+
+    def hidden_activations(self, X: Matrix, layer: int = -1) -> NDArray:
+        """Return the activations of a hidden layer, features that the network has learned.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        layer : int, default=-1
+            Position among the hidden layers, from 0; negative ones count from the last.
+
+        Returns
+        -------
+        activations : ndarray of shape (n_samples, n_units)
+            float32 if both X and the weights are, else float64.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer.
+        """
+        check_is_fitted(self, "coefs_")
+        n_hidden = self.n_layers_ - 2
+        if not -n_hidden <= operator.index(layer) < n_hidden:
+            raise ValueError(f"layer={layer}, but the network has {n_hidden} hidden layers.")
+        return self._outputs(X, _network.up_to_hidden(layer % n_hidden))
+
+    def evaluate(self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None) -> dict:
+        """Return loss and score on the given data.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Their targets, as for `fit`.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each sample.
+
+        Returns
+        -------
+        result : dict of str to float
+            ``"loss"``, the mean without regularisation; and ``"accuracy"`` of a classifier,
+            ``"r2"`` of a regressor, or with `scoring` other than 'loss' what that says, by its name
+            or, if it is a callable, as ``"score"``.
+        """
+        check_is_fitted(self, "coefs_")
+        X, y = self._validate_data(X, y, reset=False)
+        targets = self._encode_known(y)
+        if sample_weight is not None:
+            sample_weight = check_sample_weight(sample_weight, X)
+        coefs, intercepts = self._parameters_for(X)
+        widths = (X.shape[1], *(W.shape[1] for W in coefs))
+        problem = self._problem(X, targets, sample_weight, widths)
+        scoring = None if self.scoring == "loss" else self.scoring
+        name = self._default_score if scoring is None else scoring
+        evaluation = Evaluation(
+            self, problem, State.of(self), coefs[0].dtype, scoring=scoring, with_loss=True
+        )
+        score, loss = evaluation(coefs, intercepts)
+        return {"loss": loss, name if isinstance(name, str) else "score": score}
 
     # --------------------------------------------------------------------------------- files
 

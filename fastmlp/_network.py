@@ -8,7 +8,7 @@ import math
 import operator
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import Any
@@ -228,6 +228,33 @@ def _fan_out(est: Any, coefs: list[NDArray], intercepts: list[NDArray], i: int) 
     ]
     votes = [vote for vote in votes if vote is not None] or [0]
     return max(votes, key=votes.count)
+
+
+def up_to_output(
+    coefs: list[NDArray], intercepts: list[NDArray], layers: tuple[Any, ...]
+) -> tuple[list[NDArray], list[NDArray], tuple[Any, ...]]:
+    """Return the network without the activation of its output layer."""
+    return coefs, intercepts, (*layers[:-1], "identity")
+
+
+def up_to_hidden(i: int) -> Callable[..., tuple[list[NDArray], list[NDArray], tuple[Any, ...]]]:
+    """Return the function that cuts a network behind hidden layer i.
+
+    An output layer of identity weights follows it, because not every activation of hidden layers
+    may stand at the output.
+    """
+
+    def cut(
+        coefs: list[NDArray], intercepts: list[NDArray], layers: tuple[Any, ...]
+    ) -> tuple[list[NDArray], list[NDArray], tuple[Any, ...]]:
+        identity = np.eye(coefs[i].shape[1], dtype=coefs[i].dtype)
+        return (
+            [*coefs[: i + 1], identity],
+            [*intercepts[: i + 1], np.zeros_like(identity[0])],
+            (*layers[: i + 1], "identity"),
+        )
+
+    return cut
 
 
 def all_finite(*arrays: NDArray) -> bool:

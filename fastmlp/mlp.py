@@ -353,6 +353,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, list]] = constraints("MLPClassifier")
     _y_options: ClassVar[dict[str, bool]] = {}
     _y_plain_kinds: ClassVar[str] = "biufU"
+    _default_score: ClassVar[str] = "accuracy"
 
     # Written by tools/generate.py from _parameters.py: begin
     def __init__(
@@ -549,6 +550,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return binarizer.inverse_transform(outputs)
         codes = decode(outputs, binarizer.y_type_, len(binarizer.classes_))
         return binarizer.classes_[codes] if codes.ndim == 1 else codes.astype(np.int64)
+
+    def decision_function(self, X: Matrix) -> NDArray:
+        """Return the logits: the outputs before logistic function or softmax.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            With two classes log-odds of ``classes_[1]``, positive where it is predicted; with more
+            classes, or several labels per sample, a column for each. Those of softmax are defined
+            up to a number that is the same for all classes.
+        """
+        return self.raw_predict(X)
 
     def predict_proba(self, X: Matrix) -> NDArray:
         """Predict the probability of each class.
@@ -904,6 +922,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, list]] = constraints("MLPRegressor")
     _y_options: ClassVar[dict[str, bool]] = {"y_numeric": True}
     _y_plain_kinds: ClassVar[str] = "biuf"
+    _default_score: ClassVar[str] = "r2"
 
     # Written by tools/generate.py from _parameters.py: begin
     def __init__(

@@ -120,11 +120,22 @@ def test_cross_validation():
     both(procedure)
 
 
+class WithLogits(original.MLPClassifier):
+    """scikit-learn's has no decision_function, which calibration prefers to probabilities."""
+
+    def decision_function(self, data):
+        for W, b in zip(self.coefs_[:-1], self.intercepts_[:-1], strict=True):
+            data = np.maximum(data @ W + b, 0)
+        return data @ self.coefs_[-1] + self.intercepts_[-1]
+
+
 META = {
     "voting": lambda m: VotingClassifier(
         [("a", m.MLPClassifier(**SMALL)), ("b", LogisticRegression())], voting="soft", n_jobs=2
     ),
-    "calibrated": lambda m: CalibratedClassifierCV(m.MLPClassifier(**SMALL), cv=2),
+    "calibrated": lambda m: CalibratedClassifierCV(
+        (WithLogits if m is original else m.MLPClassifier)(**SMALL), cv=2
+    ),
     "bagging": lambda m: BaggingClassifier(
         m.MLPClassifier(**SMALL), n_estimators=3, random_state=0, n_jobs=2
     ),

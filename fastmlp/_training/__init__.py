@@ -3,8 +3,10 @@
     problem     what is to be fitted: X, y, sample weights, the network
     targets     what y means to the network
     random      the random stream
+    evaluation  score and loss on data that are not trained on
     session     the engine's network and the optimizer's state
     state       how far training has got; becomes the fitted attributes
+    fit         what both kinds of training share
     stochastic  training by mini-batches
     lbfgs       training by L-BFGS
 
@@ -13,6 +15,7 @@ state, and refuses there what it must. Then it is run. What it finds is in the s
 published to the estimator when training ends.
 """
 
+from .evaluation import Evaluation
 from .lbfgs import LBFGSFit
 from .problem import Problem
 from .random import random_stream
@@ -22,6 +25,7 @@ from .stochastic import StochasticFit
 from .targets import Labels, Values, class_weights, decode, encode_labels
 
 __all__ = [
+    "Evaluation",
     "LBFGSFit",
     "Labels",
     "Problem",

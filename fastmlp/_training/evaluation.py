@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 from sklearn.metrics import get_scorer
 
 from .. import _core
-from .._network import all_finite, flatten
+from .._network import all_finite, flatten, up_to_output
 from .problem import Problem, near_one
 from .state import State
 
@@ -46,25 +46,34 @@ class Evaluation:
     Parameters
     ----------
     est : object
-        The estimator. Its `scoring` says what the score is.
+        The estimator.
     problem : Problem
         Data to look at, and the network.
     state : State
         What a scorer is shown as fitted attributes.
     dtype : dtype
         Of the weights.
+    scoring : str, callable or None
+        What the score is, as the estimator's parameter.
     with_loss : bool
-        Whether to compute the loss as well.
+        Whether to compute the loss as well; it is needed if it is the score.
     """
 
     def __init__(
-        self, est: Any, problem: Problem, state: State, dtype: np.dtype, with_loss: bool
+        self,
+        est: Any,
+        problem: Problem,
+        state: State,
+        dtype: np.dtype,
+        *,
+        scoring: Any,
+        with_loss: bool,
     ) -> None:
         if problem.sample_weight is not None:
             problem = problem._replace(sample_weight=near_one(problem.sample_weight))
         self.problem, self.state = problem, state
         self.loss = mean_loss(problem, dtype) if with_loss else None
-        self.score = self._scorer(est)
+        self.score = self._scorer(est, scoring)
 
     def __call__(self, coefs: list[NDArray], intercepts: list[NDArray]) -> tuple[float, float]:
         """Return score and loss (NaN if it is not wanted) with these weights."""
@@ -72,7 +81,7 @@ class Evaluation:
         if self.loss is None:
             outputs = self._outputs(coefs, intercepts, self.problem.activations)
         else:
-            outputs = self._outputs(coefs, intercepts, (*self.problem.activations[:-1], "identity"))
+            outputs = self._outputs(*up_to_output(coefs, intercepts, self.problem.activations))
             loss = self.loss(outputs)
             outputs = self._activated(outputs)
         if not all_finite(*coefs, *intercepts):
@@ -94,17 +103,16 @@ class Evaluation:
             raw, [identity], [np.zeros_like(identity[0])], self.problem.activations[-1:]
         )
 
-    def _scorer(self, est: Any) -> Callable[[NDArray, float], float]:
-        if est.scoring == "loss":
-            return lambda outputs, loss: -loss
-        if est.scoring is None:
+    def _scorer(self, est: Any, scoring: Any) -> Callable[[NDArray, float], float]:
+        if scoring is None:
             scorer = self.problem.targets.scorer(self.problem.sample_weight)
             return lambda outputs, loss: scorer(outputs)
-        return self._users_scorer(est)
+        if isinstance(scoring, str) and scoring == "loss":
+            return lambda outputs, loss: -loss
+        return self._users_scorer(est, scoring)
 
-    def _users_scorer(self, est: Any) -> Callable[[NDArray, float], float]:
+    def _users_scorer(self, est: Any, scoring: Any) -> Callable[[NDArray, float], float]:
         """Return a function that shows the current network to a scorer, as a fitted estimator."""
-        scoring = est.scoring
         scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
         shown, state, X = copy.copy(est), self.state, self.problem.X
         for attribute in ("feature_names_in_", "_session"):

@@ -58,8 +58,11 @@ class Fit:
 
     def _watch(self, data: Problem, dtype: np.dtype, own: bool) -> None:
         """Evaluate the network on these data, which are the user's own or split off."""
-        with_loss = own or self.est.scoring is not None
-        self.evaluation = Evaluation(self.est, data, self.state, dtype, with_loss)
+        scoring = self.est.scoring
+        with_loss = own or scoring is not None
+        self.evaluation = Evaluation(
+            self.est, data, self.state, dtype, scoring=scoring, with_loss=with_loss
+        )
         self.state.start_validation(with_loss, self.est.early_stopping)
 
     def _start_clock(self) -> None:
