@@ -290,8 +290,10 @@ class BaseMLP(BaseEstimator):
             self.out_activation_ = targets.out_activation
             self.n_layers_ = len(widths)
             dtype = _network.net_dtype(self, X)
-            activations = _network.initial_activations(self)
-            state = State(*_network.initial(widths, dtype, activations, rng, self.fit_intercept))
+            activations, init = _network.initial_activations(self), named(self, "init")
+            state = State(
+                *_network.initial(widths, dtype, init, activations, rng, self.fit_intercept)
+            )
         else:
             widths = self._known_widths(X.shape[1], len(hidden), targets.n_outputs)
             state = State.of(self)

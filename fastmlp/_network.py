@@ -18,7 +18,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ._families import choice_of, name_of
 from .activations import ACTIVATIONS, Activation
-from .initializers import GlorotUniform
+from .initializers import Initializer
 
 # Dtype of the weights by the parameter precision; None: it follows from the data.
 PRECISIONS = {
@@ -161,11 +161,15 @@ def flatten(
 def initial(
     widths: Sequence[int],
     dtype: DTypeLike,
+    init: Initializer | Sequence[Any],
     activations: Sequence[str],
     rng: np.random.RandomState,
     fit_intercept: bool = True,
 ) -> tuple[list[NDArray], list[NDArray]]:
-    """Draw coefs and intercepts, layer by layer; no intercepts unless they are fitted."""
+    """Draw coefs and intercepts, layer by layer, or copy those that are given.
+
+    No intercepts unless they are fitted.
+    """
     n_parameters = count(widths)
     if n_parameters * np.dtype(dtype).itemsize > sys.maxsize:
         raise ValueError(
@@ -173,11 +177,39 @@ def initial(
             "than can be addressed."
         )
     coefs, intercepts = views(np.empty(n_parameters, dtype), widths)
-    initializer = GlorotUniform()
-    for W, b, activation in zip(coefs, intercepts, activations, strict=True):
+    for b in intercepts:
         b.fill(0)
-        initializer.draw(W, b if fit_intercept else b[:0], activation, rng)
+    if not isinstance(init, Initializer):
+        _copy_given(init, coefs, intercepts)
+        return coefs, intercepts
+    for W, b, activation in zip(coefs, intercepts, activations, strict=True):
+        init.draw(W, b if fit_intercept else b[:0], activation, rng)
     return coefs, intercepts
+
+
+def _copy_given(init: Any, coefs: list[NDArray], intercepts: list[NDArray]) -> None:
+    """Fill these arrays with the pair of lists that ``init`` is."""
+    if len(init) != 2:
+        raise ValueError(f"init must be a pair (coefs, intercepts), got {len(init)} items.")
+    for name, given, arrays in zip(("coefs", "intercepts"), init, (coefs, intercepts), strict=True):
+        if name == "intercepts" and given is None:
+            continue
+        if not isinstance(given, (list, tuple)) or len(given) != len(arrays):
+            raise ValueError(
+                f"{name} of init must be a list of {len(arrays)} arrays, one for each layer of "
+                f"weights, got {len(given) if isinstance(given, (list, tuple)) else given!r}."
+            )
+        for i, (values, a) in enumerate(zip(given, arrays, strict=True)):
+            where = f"{name}[{i}] of init"
+            values = np.asarray(values)
+            if values.dtype.kind not in "biuf":
+                raise ValueError(f"{where} must hold numbers, got dtype {values.dtype}.")
+            if values.shape != a.shape:
+                raise ValueError(f"{where} has shape {values.shape}, expected {a.shape}.")
+            with np.errstate(over="ignore"):
+                a[...] = values
+            if not np.isfinite(a).all():
+                raise ValueError(f"{where} must be finite, as {a.dtype}.")
 
 
 def parameters(est: Any, n_features: int) -> tuple[list[NDArray], list[NDArray]]:

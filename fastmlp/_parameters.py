@@ -19,6 +19,7 @@ from ._families import Choice
 from ._network import PRECISIONS
 from ._sklearn import Interval, Options, StrOptions
 from .activations import ACTIVATIONS, Activation
+from .initializers import INITIALIZERS, Initializer
 from .losses import LOSSES, Loss
 from .optimizers import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES, Schedule
@@ -379,6 +380,19 @@ PARAMETERS = {
         limit. Results then depend on the speed of the machine.
         """,
     ),
+    "init": Parameter(
+        "auto",
+        [StrOptions(set(INITIALIZERS)), Initializer, tuple, list],
+        "InitializerName | Initializer | tuple[list, list | None]",
+        "str, Initializer or pair of lists of arrays",
+        """
+        Weights that training from scratch starts from: the name of a distribution, an object of
+        :mod:`fastmlp.initializers`, or a pair ``(coefs, intercepts)`` of lists of arrays, shaped
+        like `coefs_` and `intercepts_`, which are copied; None for intercepts of 0.
+
+        {members}
+        """,
+    ),
 }
 
 # What configures the strings: parameters of objects, by the parameters that hold their values.
@@ -395,6 +409,7 @@ FAMILIES = {
     "loss": LOSSES,
     "solver": OPTIMIZERS,
     "learning_rate": SCHEDULES,
+    "init": INITIALIZERS,
 }
 
 

@@ -21,6 +21,7 @@ from ._parameters import constraints
 from ._sklearn import fit_context, is_first_partial_fit
 from ._training import Labels, Values, class_weights, decode, encode_labels
 from .activations import Activation, ActivationName
+from .initializers import Initializer, InitializerName
 from .losses import Loss, LossName
 from .optimizers import Optimizer, OptimizerName, is_stochastic
 from .schedules import Schedule, ScheduleName
@@ -229,6 +230,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         and its loss is that of the samples it has seen ('lbfgs': after an iteration). None: no
         limit. Results then depend on the speed of the machine.
 
+    init : str, Initializer or pair of lists of arrays, default='auto'
+        Weights that training from scratch starts from: the name of a distribution, an object of
+        :mod:`fastmlp.initializers`, or a pair ``(coefs, intercepts)`` of lists of arrays, shaped
+        like `coefs_` and `intercepts_`, which are copied; None for intercepts of 0.
+
+        - 'auto': scikit-learn's form of 'glorot_uniform', which draws biases like weights.
+        - 'glorot_uniform': uniform in ``[-r, r]`` with ``r = sqrt(6 / (fan_in + fan_out))``.
+        - 'glorot_normal': normal of standard deviation ``sqrt(2 / (fan_in + fan_out))``.
+        - 'he_uniform': uniform in ``[-r, r]`` with ``r = sqrt(6 / fan_in)``.
+        - 'he_normal': normal of standard deviation ``sqrt(2 / fan_in)``.
+        - 'lecun_normal': normal of standard deviation ``sqrt(1 / fan_in)``.
+        - 'orthogonal': orthonormal rows or columns, whichever are fewer, times `gain`.
+        - 'zeros': weights of 0, to show that hidden units that start alike stay alike.
+        - 'normal': normal of standard deviation `scale`, whatever the widths.
+        - 'uniform': uniform in ``[-scale, scale]``, whatever the widths.
+
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
@@ -392,6 +409,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         target_loss: float | None = None,
         target_score: float | None = None,
         time_limit: float | None = None,
+        init: InitializerName | Initializer | tuple[list, list | None] = "auto",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -426,6 +444,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.target_loss = target_loss
         self.target_score = target_score
         self.time_limit = time_limit
+        self.init = init
 
     # end
 
@@ -812,6 +831,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         and its loss is that of the samples it has seen ('lbfgs': after an iteration). None: no
         limit. Results then depend on the speed of the machine.
 
+    init : str, Initializer or pair of lists of arrays, default='auto'
+        Weights that training from scratch starts from: the name of a distribution, an object of
+        :mod:`fastmlp.initializers`, or a pair ``(coefs, intercepts)`` of lists of arrays, shaped
+        like `coefs_` and `intercepts_`, which are copied; None for intercepts of 0.
+
+        - 'auto': scikit-learn's form of 'glorot_uniform', which draws biases like weights.
+        - 'glorot_uniform': uniform in ``[-r, r]`` with ``r = sqrt(6 / (fan_in + fan_out))``.
+        - 'glorot_normal': normal of standard deviation ``sqrt(2 / (fan_in + fan_out))``.
+        - 'he_uniform': uniform in ``[-r, r]`` with ``r = sqrt(6 / fan_in)``.
+        - 'he_normal': normal of standard deviation ``sqrt(2 / fan_in)``.
+        - 'lecun_normal': normal of standard deviation ``sqrt(1 / fan_in)``.
+        - 'orthogonal': orthonormal rows or columns, whichever are fewer, times `gain`.
+        - 'zeros': weights of 0, to show that hidden units that start alike stay alike.
+        - 'normal': normal of standard deviation `scale`, whatever the widths.
+        - 'uniform': uniform in ``[-scale, scale]``, whatever the widths.
+
     Attributes
     ----------
     loss_ : float
@@ -961,6 +996,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         target_loss: float | None = None,
         target_score: float | None = None,
         time_limit: float | None = None,
+        init: InitializerName | Initializer | tuple[list, list | None] = "auto",
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -995,6 +1031,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.target_loss = target_loss
         self.target_score = target_score
         self.time_limit = time_limit
+        self.init = init
 
     # end
 

@@ -45,6 +45,7 @@ MODULES = {
     "loss": losses,
     "solver": optimizers,
     "learning_rate": schedules,
+    "init": initializers,
 }
 SMALL = {"hidden_layer_sizes": (5, 4), "max_iter": 4, "random_state": 0}
 
@@ -247,13 +248,13 @@ def test_partial_fit_needs_a_stochastic_solver():
         np.testing.assert_array_equal(weights(a), weights(b))
 
 
-def test_glorot_uniform_is_scikit_learns():
+def test_initial_weights_are_scikit_learns():
     W, b = np.empty((3, 5)), np.empty(5)
-    initializers.GlorotUniform().draw(W, b, "relu", np.random.RandomState(0))
+    initializers.Auto().draw(W, b, "relu", np.random.RandomState(0))
     stream, bound = np.random.RandomState(0), np.sqrt(6 / 8)
     np.testing.assert_array_equal(W, stream.uniform(-bound, bound, (3, 5)))
     np.testing.assert_array_equal(b, stream.uniform(-bound, bound, 5))
-    initializers.GlorotUniform().draw(W, b, "logistic", np.random.RandomState(0))
+    initializers.Auto().draw(W, b, "logistic", np.random.RandomState(0))
     assert np.abs(W).max() <= np.sqrt(2 / 8)
 
 
@@ -338,7 +339,7 @@ def test_the_activation_may_be_replaced_after_fit():
 
 
 def test_choices_have_names():
-    for cls in [*(cls for _, cls in MEMBERS.values()), initializers.GlorotUniform]:
+    for _, cls in MEMBERS.values():
         assert issubclass(cls, Choice)
         assert cls.name.islower()
 

@@ -50,7 +50,7 @@ def forward(est):
     """The network by the specification: [Z of each layer], [A of each layer]."""
     layers = [est.activation] * (len(est.coefs_) - 1) + [est.out_activation_]
     operand = reference.to_bfloat16 if est.precision == "bfloat16" else reference.exact
-    Z, A = reference.forward(X, est.coefs_, est.intercepts_, layers, operand)
+    Z, A, *_ = reference.forward(X, est.coefs_, est.intercepts_, layers, operand)
     return Z, A[1:]
 
 

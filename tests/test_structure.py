@@ -70,9 +70,9 @@ SIMD_SIDE = [
 
 # What a module of the package may import of the package, and which other packages at all: those
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
-FAMILIES = {"activations", "losses", "optimizers", "schedules"}
+FAMILIES = {"activations", "initializers", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
-    "__init__": {"mlp", "_config", *FAMILIES, "callbacks", "initializers"},
+    "__init__": {"mlp", "_config", *FAMILIES, "callbacks"},
     "_config": {"_core"},
     "mlp": {"_base", "_files", "_parameters", "_training", "_sklearn", *FAMILIES},
     "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
@@ -82,7 +82,7 @@ MAY_IMPORT = {
     "_safetensors": set(),
     "_parameters": {"_network", "_families", "_sklearn", *FAMILIES},
     "_network": {"_families", "activations", "initializers"},
-    **{name: {"_families"} for name in [*FAMILIES, "initializers"]},
+    **{name: {"_families"} for name in FAMILIES},
     "_families": {"_sklearn"},
     "callbacks": set(),
     "_training.fit": {"_training.*", "_network", "callbacks"},
