@@ -35,8 +35,8 @@ class Initializer(Choice):
     def draw(self, W: NDArray, b: NDArray, activation: str, rng: np.random.RandomState) -> None:
         """Fill the weights (fan_in, fan_out) and biases (fan_out,) of a layer.
 
-        The biases are zeros, or an empty array if there are none. The activation is that of the
-        hidden layers.
+        The biases are zeros, or an empty array if there are none. The activation is the layer's; of
+        the output layer, that of the last hidden one.
         """
         W[...] = self.weights(*W.shape, rng)
 

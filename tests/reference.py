@@ -593,6 +593,12 @@ def backprop(
     return J, dW, db
 
 
+def mixed(a, rows, others, shares):
+    """Mixup [Zhang et al. 2018]: convex combinations of rows of a with others of its rows."""
+    shares = shares.reshape(-1, *[1] * (a.ndim - 1))
+    return shares * a[rows] + (1 - shares) * a[others]
+
+
 # ------------------------------------------------------------- the interface of fastmlp._core
 
 ISAS = ALL_ISAS = ("reference",)

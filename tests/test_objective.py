@@ -1,12 +1,13 @@
-"""What the loss is taken of: weights of classes."""
+"""What the loss is taken of: weights of classes, mixed samples."""
 
 import numpy as np
 import pytest
+import reference
 import scipy.sparse as sp
 from sklearn.datasets import make_classification
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp import MLPClassifier
+from fastmlp import MLPClassifier, MLPRegressor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -125,3 +126,96 @@ def test_partial_fit_cannot_balance():
     with pytest.raises(ValueError, match="class_weight='balanced' is not supported by partial_fit"):
         est.partial_fit(X, LABELS["two"], classes=[0, 1])
     assert not hasattr(est, "classes_")
+
+
+# ----------------------------------------------------------------------------------------- mixup
+
+VALUES = {"one": X[:, :1] - X[:, 1:2], "many": X[:, :2] ** 2}
+
+
+def mixup_by_specification(X, Y, w, loss, out, start, alpha, params, indices=False):
+    """Weights after training by sgd on samples that are mixed in NumPy."""
+    stream = np.random.RandomState(params["random_state"])
+    order = np.arange(len(X))
+    net = reference.Net(
+        [X.shape[1], 5, Y.shape[1]],
+        dtype=np.float64,
+        activations=["relu", out],
+        loss=loss,
+        optimizer="sgd",
+        alpha=1e-4,
+        max_rows=len(X),
+    )
+    net.load_params(*start)
+    for _ in range(params["max_iter"]):
+        stream.shuffle(order)
+        others = stream.permutation(order)
+        shares = stream.beta(alpha, alpha, len(order))
+        mixed = [a if a is None else reference.mixed(a, order, others, shares) for a in (X, Y, w)]
+        net.train(*mixed, np.arange(len(X)), params["batch_size"], params["learning_rate_init"])
+    coefs, intercepts = [np.empty_like(W) for W in start[0]], [np.empty_like(b) for b in start[1]]
+    net.store_params(coefs, intercepts)
+    return np.concatenate([a.ravel() for a in coefs + intercepts])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("sample_weight", [None, w], ids=["plain", "weighted"])
+@pytest.mark.parametrize("kind", ["two", "three", "multilabel", "one", "many"])
+def test_mixup(kind, sample_weight, precision, sparse):
+    params = SMALL | {"solver": "sgd", "learning_rate_init": 0.1, "precision": precision}
+    data = X * (np.abs(X) > 0.5)
+    if kind in VALUES:
+        cls, y, Y, loss, out = MLPRegressor, VALUES[kind], VALUES[kind], "squared_error", "identity"
+        y = y.ravel() if kind == "one" else y
+    else:
+        cls, y, loss, out = MLPClassifier, LABELS[kind], "binary_log_loss", "logistic"
+        Y = y.reshape(60, -1).astype(float)
+        if kind == "three":
+            Y, loss, out = np.eye(3)[y], "log_loss", "softmax"
+    stream = np.random.RandomState(7)
+    start = (
+        [stream.normal(size=s) for s in ((4, 5), (5, Y.shape[1]))],
+        [stream.normal(size=n) for n in (5, Y.shape[1])],
+    )
+    est = cls(**params, mixup=0.4, init=start)
+    est.fit(sp.csr_array(data) if sparse else data, y, sample_weight)
+    expected = mixup_by_specification(data, Y, sample_weight, loss, out, start, 0.4, params)
+    tolerance = 1e-9 if precision == "float64" else 1e-3
+    np.testing.assert_allclose(parameters(est), expected, rtol=tolerance, atol=tolerance)
+    plain = cls(**params, init=start).fit(data, y, sample_weight)
+    assert np.abs(parameters(plain) - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_mixup_does_not_depend_on_threads_or_runs(sparse, monkeypatch):
+    data, y = make_classification(400, 30, random_state=0)
+    data = sp.csr_array(data * (np.abs(data) > 0.7)) if sparse else data
+    params = {"hidden_layer_sizes": (40,), "max_iter": 3, "random_state": 0, "mixup": 0.2}
+    one = MLPClassifier(**params, n_jobs=1, early_stopping=True).fit(data, y)
+    two = MLPClassifier(**params, n_jobs=2, early_stopping=True).fit(data, y)
+    np.testing.assert_array_equal(parameters(one), parameters(two))
+    monkeypatch.setattr("fastmlp._training.stochastic.RUN_FLOPS", 0.0)
+    short = MLPClassifier(**params, early_stopping=True).fit(data, y)
+    np.testing.assert_array_equal(parameters(short), parameters(one))
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_mixup_of_partial_fit(solver):
+    y = LABELS["three"]
+    params = SMALL | {"solver": solver, "mixup": 0.3, "precision": "bfloat16"}
+    est = MLPClassifier(**params)
+    for rows in (slice(0, 1), slice(1, 30), slice(None)):
+        est.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+        assert np.isfinite(est.loss_)
+    again = MLPClassifier(**params | {"warm_start": True}).fit(X, y).fit(X, y)
+    assert again.t_ == 2 * 4 * 60
+
+
+def test_mixup_that_makes_no_sense():
+    y = LABELS["two"]
+    for value in (-0.1, np.nan, "a", None):
+        with pytest.raises(ValueError, match="The 'mixup' parameter of MLPClassifier"):
+            MLPClassifier(mixup=value).fit(X, y)
+    with pytest.raises(ValueError, match=r"mixup=0.2 needs a stochastic solver.*'lbfgs'"):
+        MLPClassifier(mixup=0.2, solver="lbfgs").fit(X, y)

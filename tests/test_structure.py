@@ -85,6 +85,7 @@ MAY_IMPORT = {
     **{name: {"_families"} for name in FAMILIES},
     "_families": {"_sklearn"},
     "callbacks": set(),
+    "_training.mixup": {"_training.problem"},
     "_training.fit": {"_training.*", "_network", "callbacks"},
     "_training.evaluation": {"_training.*", "_network", "_core"},
     "_training": {"_training.*"},

@@ -46,6 +46,10 @@ class LBFGSFit(Fit):
         incremental: bool,
         validation: Problem | None = None,
     ) -> None:
+        if est.mixup:
+            raise ValueError(
+                f"mixup={est.mixup} needs a stochastic solver, got solver={est.solver!r}."
+            )
         if problem.drops:
             raise ValueError(
                 f"solver='lbfgs' needs a loss that is not random, but dropout={est.dropout!r} and "

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from .._parameters import named
 from ..callbacks import Callback, LearningRate, LossProgress, LossReport, Patience
 from ..schedules import Constant
 from .fit import Fit
+from .mixup import Mixup
 from .problem import Problem
 from .session import Session
 from .state import State
@@ -112,7 +113,7 @@ class StochasticFit(Fit):
             return
         self._start_clock()
         config = problem.config(self.dtype, est.alpha)
-        with session.net(config, self.batch_size, problem.max_nnz(self.batch_size)) as net:
+        with session.net(config, self.batch_size, self._max_nnz()) as net:
             net.load_params(self.coefs, self.intercepts)
             self.net = net
             state.stop_reason = None
@@ -171,11 +172,18 @@ class StochasticFit(Fit):
             stacklevel=2,
         )
 
-    def _runs(self) -> list[tuple[Any, NDArray, NDArray | None, NDArray]]:
-        """Return what is handed to C in an epoch: X, y, sample weights, and a view of the order."""
-        X, y, weight, order = self.problem.X, self.y, self.problem.engine_weight(), self.order
-        step = self._run_length()
+    def _runs(self) -> Iterable[tuple[Any, NDArray, NDArray | None, NDArray]]:
+        """Return what is handed to C in an epoch: X, y, sample weights, and the order of rows."""
+        problem, order, step = self.problem, self.order, self._run_length()
+        if self.est.mixup:
+            return Mixup(self.est.mixup, problem, self.y, self.dtype, order, step, self.rng)
+        X, y, weight = problem.X, self.y, problem.engine_weight()
         return [(X, y, weight, order[i : i + step]) for i in range(0, len(order), step)]
+
+    def _max_nnz(self) -> int:
+        """Return a bound for the non-zeros of a mini-batch, 0 for dense X."""
+        bound = self.problem.max_nnz(self.batch_size)
+        return 2 * bound if self.est.mixup else bound
 
     def _run_length(self) -> int:
         """Return how many samples are handed to C at once."""
