@@ -79,7 +79,7 @@ class BaseMLP(BaseEstimator):
     _y_options: ClassVar[dict[str, bool]]
     _y_plain_kinds: ClassVar[str]
     # Name of the score that scoring=None stands for.
-    _default_score: ClassVar[str]
+    _default_score: str
 
     # ---------------------------------------------------------------------------- validation
 
@@ -296,6 +296,12 @@ class BaseMLP(BaseEstimator):
             )
         else:
             widths = self._known_widths(X.shape[1], len(hidden), targets.n_outputs)
+            if targets.out_activation != self.out_activation_:
+                raise ValueError(
+                    f"loss={self.loss!r} and out_activation={self.out_activation!r} ask for "
+                    f"{targets.out_activation!r} outputs, but the network that is to be trained on "
+                    f"has {self.out_activation_!r} ones."
+                )
             state = State.of(self)
         self.n_outputs_ = targets.n_outputs
         problem = self._problem(X, targets, sample_weight, widths)
@@ -494,8 +500,9 @@ class BaseMLP(BaseEstimator):
         -------
         result : dict of str to float
             ``"loss"``, the mean without regularisation; and ``"accuracy"`` of a classifier,
-            ``"r2"`` of a regressor, or with `scoring` other than 'loss' what that says, by its name
-            or, if it is a callable, as ``"score"``.
+            ``"r2"`` of a regressor (``"d2_pinball"`` of several levels of quantiles), or with
+            `scoring` other than 'loss' what that says, by its name or, if it is a callable, as
+            ``"score"``.
         """
         check_is_fitted(self, "coefs_")
         X, y = self._validate_data(X, y, reset=False)

@@ -25,11 +25,13 @@ cdef extern from "fastmlp.h" nogil:
         FM_CLOSED_RIGHT
         FM_FOR_HIDDEN
         FM_FOR_OUTPUT
+        FM_POSITIVE
         FM_FROM_OUTPUT
 
     ctypedef enum fm_target_kind:
         FM_TARGETS_REAL
         FM_TARGETS_NONNEGATIVE
+        FM_TARGETS_POSITIVE
         FM_TARGETS_CLASS
         FM_TARGETS_BINARY
 
@@ -41,7 +43,7 @@ cdef extern from "fastmlp.h" nogil:
         const char *name
         const char *doc
         double initial, low, high
-        int closed, is_switch
+        int closed, is_switch, per_output
 
     ctypedef struct fm_table_row:
         const char *name
@@ -106,7 +108,9 @@ cdef extern from "fastmlp.h" nogil:
 
     ctypedef struct fm_config:
         fm_network network
-        fm_choice loss, optimizer
+        fm_choice loss
+        const double *loss_parameters
+        fm_choice optimizer
         uint32_t seed
         double alpha
         int64_t max_rows, max_nnz

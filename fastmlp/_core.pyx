@@ -31,8 +31,8 @@ def _record(name, *fields):
 
 
 _HEAD = ("name", "class_name", "doc", "parameters")
-Parameter = _record("Parameter", "name", "default", "low", "high", "closed", "doc")
-ActivationRow = _record("ActivationRow", *_HEAD, "hidden", "output", "from_output")
+Parameter = _record("Parameter", "name", "default", "low", "high", "closed", "doc", "per_output")
+ActivationRow = _record("ActivationRow", *_HEAD, "hidden", "output", "positive", "from_output")
 LossRow = _record("LossRow", *_HEAD, "targets", "out_activation", "canonical", "mean")
 OptimizerRow = _record("OptimizerRow", *_HEAD, "n_slots", "needs_norm", "notes")
 
@@ -52,7 +52,8 @@ cdef tuple _head(const fm_table_row *row):
         p = &row.parameters[i]
         default = bool(p.initial) if p.is_switch else p.initial
         parameters.append(
-            Parameter(p.name.decode(), default, p.low, p.high, _closed(p.closed), p.doc.decode())
+            Parameter(p.name.decode(), default, p.low, p.high, _closed(p.closed), p.doc.decode(),
+                      bool(p.per_output))
         )
     return row.name.decode(), row.class_name.decode(), row.doc.decode(), tuple(parameters)
 
@@ -71,6 +72,7 @@ def _activations():
             *_head(row),
             hidden=bool(row.where & FM_FOR_HIDDEN),
             output=bool(row.where & FM_FOR_OUTPUT),
+            positive=bool(row.where & FM_POSITIVE),
             from_output=row.derivative == FM_FROM_OUTPUT,
         )
         i += 1
@@ -82,6 +84,7 @@ def _losses():
     targets = {
         FM_TARGETS_REAL: "real",
         FM_TARGETS_NONNEGATIVE: "nonnegative",
+        FM_TARGETS_POSITIVE: "positive",
         FM_TARGETS_CLASS: "class",
         FM_TARGETS_BINARY: "binary",
     }
@@ -446,6 +449,30 @@ cdef int _set_parameters(fm_choice *chosen, const fm_table_row *row, str what,
     return 0
 
 
+cdef object _choose_loss(fm_choice *chosen, choice, int64_t n_outputs):
+    """Fill in a choice; return the values of its first parameter for each output, or None.
+
+    ``(name, (value, ...))`` gives these to the outputs in turn.
+    """
+    cdef const fm_parameter *p
+    if not (type(choice) is tuple and len(choice) == 2 and type(choice[1]) is tuple):
+        _choose(chosen, "loss", _LOSS_NUMBERS, fm_loss_row, choice)
+        return None
+    name, values = choice
+    _choose(chosen, "loss", _LOSS_NUMBERS, fm_loss_row, name)
+    p = &fm_loss_row(chosen.row).parameters[0]
+    if not p.per_output:
+        raise ValueError(f"outputs cannot have different parameters of loss {name!r}")
+    for value in values:
+        if not fm_is_in_bounds(p, value):
+            raise ValueError(
+                f"{p.name.decode()} of loss {name!r} must be {_bounds(p)}, got {value!r}"
+            )
+    if not values or n_outputs % len(values):
+        raise ValueError(f"{n_outputs} outputs cannot share {len(values)} values of {name!r}")
+    return np.resize(np.array(values, dtype=np.float64), n_outputs)
+
+
 cdef str _bounds(const fm_parameter *p):
     if p.is_switch:
         return "True or False"
@@ -531,7 +558,7 @@ cdef class Net:
         ``(name, *values)`` or ``(name, {parameter: value})`` with values of the row's parameters;
         those left out have their defaults.
     loss : choice
-        A row of ``LOSSES``.
+        A row of ``LOSSES``; ``("quantile", (0.1, 0.5, 0.9))`` gives these to the outputs in turn.
     optimizer : choice or None
         A row of ``OPTIMIZERS``; None for a network that only serves `loss_grad`.
     alpha : float
@@ -580,6 +607,7 @@ cdef class Net:
                  double input_dropout=0.0, uint32_t seed=0, bint fit_intercept=True, isa=None):
         cdef fm_config config
         cdef int i
+        cdef _Buffers buffers
         cdef bytes isa_name = None if isa is None else str(isa).encode()
         if self.net != NULL:
             raise RuntimeError("a Net is initialised once")
@@ -590,7 +618,12 @@ cdef class Net:
             self.network.layers[i].no_bias = not fit_intercept
         config.network = self.network.c
         config.seed = seed
-        _choose(&config.loss, "loss", _LOSS_NUMBERS, fm_loss_row, loss)
+        buffers = _Buffers(1)
+        per_output = _choose_loss(&config.loss, loss, self.network.n_outputs())
+        config.loss_parameters = NULL
+        if per_output is not None:
+            config.loss_parameters = \
+                <const double *>buffers.get(per_output, PyBUF_C_CONTIGUOUS).buf
         config.optimizer.row = -1
         if optimizer is not None:
             _choose(&config.optimizer, "optimizer", _OPTIMIZER_NUMBERS, fm_optimizer_row,

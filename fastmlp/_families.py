@@ -7,6 +7,7 @@ Objects are values: frozen, compared by their parameters, checked when they are 
 
 import dataclasses
 from collections.abc import Mapping
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -35,6 +36,14 @@ def number(
     )
 
 
+def numbers(
+    default: float, low: float = -np.inf, high: float = np.inf, closed: Closed = "neither"
+) -> Any:
+    """Return a dataclass field for a number between low and high, or several increasing ones."""
+    field = number(default, low, high, closed)
+    return dataclasses.field(default=default, metadata={**field.metadata, "several": True})
+
+
 def switch(default: bool) -> Any:
     """Return a dataclass field for a boolean."""
     return dataclasses.field(default=default, metadata={"kind": bool, "constraint": "boolean"})
@@ -54,12 +63,29 @@ class Choice:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            validate_parameter_constraints(
-                {field.name: [field.metadata["constraint"]]},
-                {field.name: value},
-                caller_name=type(self).__name__,
+            if field.metadata.get("several") and isinstance(value, list | tuple | np.ndarray):
+                value = self._several(field, value)
+            else:
+                value = self._one(field, value)
+            object.__setattr__(self, field.name, value)
+
+    def _one(self, field: dataclasses.Field, value: Any) -> Any:
+        validate_parameter_constraints(
+            {field.name: [field.metadata["constraint"]]},
+            {field.name: value},
+            caller_name=type(self).__name__,
+        )
+        return field.metadata["kind"](value)
+
+    def _several(self, field: dataclasses.Field, values: Any) -> Any:
+        """Return the numbers as a tuple, or the only one there is."""
+        checked = tuple(self._one(field, value) for value in values)
+        if not checked or any(low >= high for low, high in pairwise(checked)):
+            raise ValueError(
+                f"The {field.name!r} parameter of {type(self).__name__} must increase, and be at "
+                f"least one number. Got {values!r} instead."
             )
-            object.__setattr__(self, field.name, field.metadata["kind"](value))
+        return checked if len(checked) > 1 else checked[0]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters and their values.

@@ -18,9 +18,9 @@ from sklearn.metrics import get_scorer_names
 from ._families import Choice
 from ._network import PRECISIONS
 from ._sklearn import Interval, Options, StrOptions
-from .activations import ACTIVATIONS, Activation
+from .activations import ACTIVATIONS, OUT_ACTIVATIONS, Activation
 from .initializers import INITIALIZERS, Initializer
-from .losses import LOSSES, Loss
+from .losses import CLASSIFIER_LOSSES, LOSSES
 from .optimizers import OPTIMIZERS, Optimizer
 from .schedules import SCHEDULES, Schedule
 
@@ -34,6 +34,7 @@ class Parameter(NamedTuple):
     type: str  # in the docstring
     text: str
     estimators: tuple[str, ...] = ("MLPClassifier", "MLPRegressor")
+    name: str | None = None  # if it is not the key: of two estimators in different places
 
 
 class Attribute(NamedTuple):
@@ -66,6 +67,16 @@ def _family(
     )
 
 
+def _losses(default: str, members: dict[str, type[Choice]], kind: str, *rest: Any) -> Parameter:
+    return Parameter(
+        default,
+        [StrOptions(set(members)), *members.values()],
+        f"{kind}Name | Loss",
+        "str or Loss",
+        *rest,
+    )
+
+
 def _flag(default: bool, text: str) -> Parameter:
     return Parameter(default, ["boolean"], "bool", "bool", text)
 
@@ -82,14 +93,19 @@ def _real(default: float, low: float, high: float | None, closed: str, text: str
 LAST_POSITIONAL = "activation"
 
 PARAMETERS = {
-    "loss": _family(
+    "loss": _losses(
         "squared_error",
         LOSSES,
-        Loss,
+        "Loss",
         """
         Loss, a name or an object of :mod:`fastmlp.losses`:
 
         {members}
+
+        The last three, and only they, need `out_activation` to be positive, and targets that are
+        positive too ('gamma') or not negative. ``Quantile([0.1, 0.5, 0.9])`` predicts one quantile
+        for each level, as columns (the last axis) which never cross: each is trained for itself,
+        and predictions are sorted, which brings them no further from the true quantiles [6]_.
         """,
         ("MLPRegressor",),
     ),
@@ -339,6 +355,46 @@ PARAMETERS = {
         """,
         ("MLPClassifier",),
     ),
+    "classifier_loss": _losses(
+        "log_loss",
+        CLASSIFIER_LOSSES,
+        "ClassifierLoss",
+        """
+        Loss, a name or an object of :mod:`fastmlp.losses`:
+
+        {members}
+
+        With two classes, or several labels per sample, p is the probability of what is true of
+        each output, and the loss is summed over the outputs.
+        """,
+        ("MLPClassifier",),
+        "loss",
+    ),
+    "label_smoothing": _real(
+        0.0,
+        0,
+        1,
+        "left",
+        """
+        Share e of a target that is spread over all K classes [6]_: the network is trained for the
+        probability ``1 - e + e / K`` of the true class and ``e / K`` of the others, which keeps it
+        from growing overconfident; typically 0.1. With two classes, and for each label of several,
+        K is 2. `loss_` is that of the smoothed targets; accuracies are not affected.
+        """,
+    )._replace(estimators=("MLPClassifier",)),
+    "out_activation": Parameter(
+        "auto",
+        [StrOptions({"auto", *OUT_ACTIVATIONS}), Activation],
+        'OutActivationName | Activation | Literal["auto"]',
+        "str or Activation",
+        f"""
+        Activation of the output layer: 'auto' is the usual one of the loss, 'exp' for 'poisson',
+        'gamma' and 'tweedie' and 'identity' for all others; else one of
+        {", ".join(map(repr, OUT_ACTIVATIONS))} or its object. 'relu', 'softplus' and 'exp' are for
+        targets that are never negative, 'logistic' and 'tanh' for targets in (0, 1) and (-1, 1).
+        """,
+        ("MLPRegressor",),
+    ),
     "scoring": Parameter(
         None,
         [StrOptions({"loss", *get_scorer_names()}), callable, None],
@@ -419,20 +475,33 @@ FLAT = {
 # Parameters that take a member of a family.
 FAMILIES = {
     "activation": ACTIVATIONS,
-    "loss": LOSSES,
+    "out_activation": OUT_ACTIVATIONS,
+    "loss": LOSSES | CLASSIFIER_LOSSES,
     "solver": OPTIMIZERS,
     "learning_rate": SCHEDULES,
     "init": INITIALIZERS,
 }
 
 
-def constraints(estimator: str) -> dict[str, list[Any]]:
-    """Return the constraints on the parameters of the estimator of this name."""
+def parameters(estimator: str) -> dict[str, Parameter]:
+    """Return the parameters of the estimator of this name."""
     return {
-        name: parameter.constraints
-        for name, parameter in PARAMETERS.items()
+        parameter.name or key: parameter
+        for key, parameter in PARAMETERS.items()
         if estimator in parameter.estimators
     }
+
+
+def members(estimator: str, parameter: str) -> dict[str, type[Choice]]:
+    """Return the members of a family that a parameter of this estimator takes, by name."""
+    if parameter == "loss":
+        return CLASSIFIER_LOSSES if estimator == "MLPClassifier" else LOSSES
+    return FAMILIES.get(parameter, {})
+
+
+def constraints(estimator: str) -> dict[str, list[Any]]:
+    """Return the constraints on the parameters of the estimator of this name."""
+    return {name: parameter.constraints for name, parameter in parameters(estimator).items()}
 
 
 def named(est: Any, parameter: str) -> Any:
@@ -537,6 +606,11 @@ ATTRIBUTES = {
     "n_iter_": Attribute("int", "Number of epochs or iterations of the last call."),
     "n_layers_": Attribute("int", "Number of layers, input and output included."),
     "n_outputs_": Attribute("int", "Width of the output layer."),
+    "levels_": Attribute(
+        "ndarray of shape (n_levels,)",
+        "Levels of the quantiles that are predicted. Set only if they are several.",
+        ("MLPRegressor",),
+    ),
     "out_activation_": Attribute("str", "Activation of the output layer: {output}."),
     "n_features_in_": Attribute("int", "Number of features in X."),
     "feature_names_in_": Attribute(
@@ -544,3 +618,8 @@ ATTRIBUTES = {
         "Names of the features. Set only if X has names that are all strings.",
     ),
 }
+
+
+def attributes(estimator: str) -> dict[str, Attribute]:
+    """Return the fitted attributes of the estimator of this name."""
+    return {name: row for name, row in ATTRIBUTES.items() if estimator in row.estimators}

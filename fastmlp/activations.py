@@ -185,6 +185,13 @@ class Hardsigmoid(Activation):
     name: ClassVar[str] = "hardsigmoid"
 
 
+@dataclass(frozen=True)
+class Exp(Activation):
+    """'exp': the exponential f(x) = exp(x), for positive outputs."""
+
+    name: ClassVar[str] = "exp"
+
+
 ActivationName = Literal[
     "identity",
     "logistic",
@@ -204,6 +211,15 @@ ActivationName = Literal[
     "hardsigmoid",
 ]
 
+OutActivationName = Literal[
+    "identity",
+    "logistic",
+    "tanh",
+    "relu",
+    "softplus",
+    "exp",
+]
+
 __all__ = [
     "CELU",
     "ELU",
@@ -211,12 +227,14 @@ __all__ = [
     "SELU",
     "Activation",
     "ActivationName",
+    "Exp",
     "Hardsigmoid",
     "Hardswish",
     "Identity",
     "LeakyReLU",
     "Logistic",
     "Mish",
+    "OutActivationName",
     "ReLU",
     "ReLU6",
     "SiLU",
@@ -227,4 +245,8 @@ __all__ = [
 
 # end
 
-ACTIVATIONS = _families.members(globals(), Activation)
+_members = _families.members(globals(), Activation)
+ACTIVATIONS = {name: cls for name, cls in _members.items() if name in ActivationName.__args__}
+OUT_ACTIVATIONS = {
+    name: cls for name, cls in _members.items() if name in OutActivationName.__args__
+}

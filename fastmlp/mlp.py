@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 
@@ -19,10 +19,18 @@ from . import _files
 from ._base import BaseMLP, Matrix
 from ._parameters import constraints
 from ._sklearn import fit_context, is_first_partial_fit
-from ._training import Labels, Values, class_weights, decode, encode_labels
-from .activations import Activation, ActivationName
+from ._training import (
+    Labels,
+    Values,
+    class_weights,
+    d2_of_quantiles,
+    decode,
+    encode_labels,
+    ordered_quantiles,
+)
+from .activations import Activation, ActivationName, OutActivationName
 from .initializers import Initializer, InitializerName
-from .losses import Loss, LossName
+from .losses import ClassifierLossName, Loss, LossName
 from .optimizers import Optimizer, OptimizerName, is_stochastic
 from .schedules import Schedule, ScheduleName
 
@@ -30,8 +38,8 @@ from .schedules import Schedule, ScheduleName
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multilayer perceptron classifier.
 
-    A feedforward network [1]_ that minimises the log loss: scikit-learn's estimator of the same
-    name, computed faster.
+    A feedforward network [1]_ that minimises the log loss, or another one: scikit-learn's estimator
+    of the same name, computed faster.
 
     Parameters
     ----------
@@ -211,6 +219,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         not available in `partial_fit`. Multilabel targets take 'balanced', or a list with a dict
         ``{0: weight, 1: weight}`` for each label; weights of a sample's labels are multiplied.
 
+    loss : str or Loss, default='log_loss'
+        Loss, a name or an object of :mod:`fastmlp.losses`:
+
+        - 'log_loss': cross-entropy of class probabilities.
+        - 'focal': cross-entropy times (1 - p)^gamma, p of the true class (Lin et al., 2017).
+
+        With two classes, or several labels per sample, p is the probability of what is true of each
+        output, and the loss is summed over the outputs.
+
+    label_smoothing : float, default=0.0
+        Share e of a target that is spread over all K classes [6]_: the network is trained for the
+        probability ``1 - e + e / K`` of the true class and ``e / K`` of the others, which keeps it
+        from growing overconfident; typically 0.1. With two classes, and for each label of several,
+        K is 2. `loss_` is that of the smoothed targets; accuracies are not affected.
+
     scoring : str, callable or None, default=None
         Score on the validation data; greater is better. None: the accuracy. 'loss': the loss with
         its sign changed, without regularisation. Else a name known to
@@ -353,6 +376,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
        arXiv:1412.6980.
     .. [5] R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, "A limited memory algorithm for bound constrained
        optimization", SIAM Journal on Scientific Computing 16 (1995), 1190-1208.
+    .. [6] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception
+       architecture for computer vision", CVPR 2016, section 7.
 
     Examples
     --------
@@ -412,6 +437,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         n_jobs: int | None = None,
         precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
         class_weight: dict[Any, float] | list[dict[int, float]] | Literal["balanced"] | None = None,
+        loss: ClassifierLossName | Loss = "log_loss",
+        label_smoothing: float = 0.0,
         scoring: str | Callable[..., float] | None = None,
         target_loss: float | None = None,
         target_score: float | None = None,
@@ -448,6 +475,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.n_jobs = n_jobs
         self.precision = precision
         self.class_weight = class_weight
+        self.loss = loss
+        self.label_smoothing = label_smoothing
         self.scoring = scoring
         self.target_loss = target_loss
         self.target_score = target_score
@@ -464,6 +493,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             labels, self._label_binarizer = encode_labels(y)
             self.classes_ = self._label_binarizer.classes_
+        labels.take_loss(self.loss, self.label_smoothing)
         self.__dict__.pop("class_weight_", None)
         if self.class_weight is not None:
             labels.class_weight = class_weights(self.class_weight, labels, self.classes_)
@@ -476,6 +506,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             found, known = ("one class", "several labels")[:: 1 if is_multilabel else -1]
             raise ValueError(f"y has {found} per sample, but that of fit had {known}.")
         labels, _ = encode_labels(y, self._label_binarizer, self.classes_)
+        labels.take_loss(self.loss, self.label_smoothing)
         labels.class_weight = self.__dict__.get("class_weight_")
         return labels
 
@@ -648,11 +679,24 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {'squared_error', 'poisson'} or Loss, default='squared_error'
+    loss : str or Loss, default='squared_error'
         Loss, a name or an object of :mod:`fastmlp.losses`:
 
-        - 'squared_error': half the squared error.
+        - 'squared_error': half the squared error; predictions are means.
+        - 'absolute_error': the absolute error, robust against outliers; predictions are medians.
+        - 'huber': half the squared error up to delta, from there on linear (Huber, 1964).
+        - 'quantile': max(q e, (q - 1) e) of errors e; predictions are q-quantiles (Koenker and
+          Bassett, 1978).
+        - 'log_cosh': ln(cosh(y - prediction)), a smooth 'huber' (Green, 1990).
         - 'poisson': half the Poisson deviance, for counts and rates; predictions are positive.
+        - 'gamma': half the gamma deviance, for positive targets; predictions are positive.
+        - 'tweedie': half the Tweedie deviance, for zeros and positive numbers; predictions are
+          positive.
+
+        The last three, and only they, need `out_activation` to be positive, and targets that are
+        positive too ('gamma') or not negative. ``Quantile([0.1, 0.5, 0.9])`` predicts one quantile
+        for each level, as columns (the last axis) which never cross: each is trained for itself,
+        and predictions are sorted, which brings them no further from the true quantiles [6]_.
 
     hidden_layer_sizes : int, array-like of shape (n_hidden_layers,) or str, default=(100,)
         Width of each hidden layer, from input to output. An int means one hidden layer; an empty
@@ -821,6 +865,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
           CPUs with instructions for such products (AMX, AVX512_BF16); elsewhere slower than
           'float32'. 'lbfgs' may end early on so coarse a loss.
 
+    out_activation : str or Activation, default='auto'
+        Activation of the output layer: 'auto' is the usual one of the loss, 'exp' for 'poisson',
+        'gamma' and 'tweedie' and 'identity' for all others; else one of 'identity', 'logistic',
+        'tanh', 'relu', 'softplus', 'exp' or its object. 'relu', 'softplus' and 'exp' are for
+        targets that are never negative, 'logistic' and 'tanh' for targets in (0, 1) and (-1, 1).
+
     scoring : str, callable or None, default=None
         Score on the validation data; greater is better. None: the R^2 score. 'loss': the loss with
         its sign changed, without regularisation. Else a name known to
@@ -917,8 +967,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_outputs_ : int
         Width of the output layer.
 
+    levels_ : ndarray of shape (n_levels,)
+        Levels of the quantiles that are predicted. Set only if they are several.
+
     out_activation_ : str
-        Activation of the output layer: 'identity', or 'exp' for ``loss='poisson'``.
+        Activation of the output layer: `out_activation`, or the usual one of the loss.
 
     n_features_in_ : int
         Number of features in X.
@@ -955,6 +1008,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
        arXiv:1412.6980.
     .. [5] R. H. Byrd, P. Lu, J. Nocedal, C. Zhu, "A limited memory algorithm for bound constrained
        optimization", SIAM Journal on Scientific Computing 16 (1995), 1190-1208.
+    .. [6] V. Chernozhukov, I. Fernandez-Val, A. Galichon, "Quantile and probability curves without
+       crossing", Econometrica 78 (2010), 1093-1125.
 
     Examples
     --------
@@ -973,7 +1028,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _parameter_constraints: ClassVar[dict[str, list]] = constraints("MLPRegressor")
     _y_options: ClassVar[dict[str, bool]] = {"y_numeric": True}
     _y_plain_kinds: ClassVar[str] = "biuf"
-    _default_score: ClassVar[str] = "r2"
 
     # Written by tools/generate.py from _parameters.py: begin
     def __init__(
@@ -1008,6 +1062,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         fit_intercept: bool = True,
         n_jobs: int | None = None,
         precision: Literal["auto", "float32", "float64", "bfloat16"] = "auto",
+        out_activation: OutActivationName | Activation | Literal["auto"] = "auto",
         scoring: str | Callable[..., float] | None = None,
         target_loss: float | None = None,
         target_score: float | None = None,
@@ -1044,6 +1099,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.fit_intercept = fit_intercept
         self.n_jobs = n_jobs
         self.precision = precision
+        self.out_activation = out_activation
         self.scoring = scoring
         self.target_loss = target_loss
         self.target_score = target_score
@@ -1053,11 +1109,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     # end
 
+    @property
+    def _default_score(self) -> str:
+        return "d2_pinball" if "levels_" in self.__dict__ else "r2"
+
     def _encode(self, y: Any, incremental: bool) -> Values:
-        return Values(y, self.loss)
+        values = Values(y, self.loss, self.out_activation)
+        self.__dict__.pop("levels_", None)
+        if values.levels:
+            self.levels_ = np.array(values.levels)
+        return values
 
     def _encode_known(self, y: Any) -> Values:
-        values = Values(y, self.loss)
+        values = Values(y, self.loss, self.out_activation)
         if values.n_outputs != self.n_outputs_:
             raise ValueError(
                 f"y has {values.n_outputs} outputs, but the network has {self.n_outputs_}."
@@ -1130,11 +1194,44 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions, float32 if both X and the weights are, else float64.
+        y : ndarray of shape (n_samples,) or (n_samples, n_targets)
+            Predictions, float32 if both X and the weights are, else float64. Of several levels of
+            quantiles, increasing ones along a last axis of length n_levels.
         """
         outputs = self._outputs(X)
+        if "levels_" in self.__dict__:
+            quantiles = ordered_quantiles(outputs, self.levels_)
+            return quantiles[:, 0] if quantiles.shape[1] == 1 else quantiles
         return outputs.ravel() if outputs.shape[1] == 1 else outputs
+
+    def score(self, X: Matrix, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the coefficient of determination R^2 of the prediction.
+
+        Of several levels of quantiles it is D^2 of the pinball loss, averaged over targets and
+        levels: the share of the loss of constant quantiles that the prediction explains
+        (:func:`sklearn.metrics.d2_pinball_score`).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Samples.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_targets)
+            True values.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each sample in the score.
+
+        Returns
+        -------
+        score : float
+            1 for a perfect prediction, 0 for the best constant one.
+        """
+        if "levels_" not in self.__dict__:
+            return super().score(X, y, sample_weight)
+        quantiles = ordered_quantiles(self._outputs(X), self.levels_)
+        y = check_array(y, ensure_2d=False, dtype="numeric").reshape(len(quantiles), -1)
+        return d2_of_quantiles(y, quantiles, self.levels_, sample_weight)
 
 
 def load_model(path: str | os.PathLike) -> MLPClassifier | MLPRegressor:

@@ -77,19 +77,24 @@ typedef struct {
     double low, high;
     int closed;              /* FM_CLOSED_* */
     int is_switch;           /* 0 and 1 are all there is */
+    int per_output;          /* each output may have a value of its own */
 } fm_parameter;
 
 /* Where an activation may be used, and what its derivative is computed from. */
-enum { FM_FOR_HIDDEN = 1, FM_FOR_OUTPUT = 2 };
+enum { FM_FOR_HIDDEN = 1, FM_FOR_OUTPUT = 2, FM_POSITIVE = 4 }; /* f(z) > 0 */
 enum { FM_FROM_OUTPUT, FM_FROM_PREACTIVATION };
 
 /* What the targets of a loss are. */
 typedef enum {
     FM_TARGETS_REAL,
     FM_TARGETS_NONNEGATIVE,
+    FM_TARGETS_POSITIVE,
     FM_TARGETS_CLASS,        /* one of the outputs: its index, or a row of 0 and one 1 */
     FM_TARGETS_BINARY        /* 0 or 1, or between, for each output */
 } fm_target_kind;
+
+/* What the derivative of a loss is by: of an output a, a itself, ln a or ln a / (1 - a). */
+typedef enum { FM_BY_OUTPUT, FM_BY_LOG, FM_BY_LOGIT } fm_loss_by;
 
 typedef struct {
     int index;               /* number of the row */
@@ -105,6 +110,7 @@ typedef struct {
     fm_target_kind targets;
     int output;              /* the usual output activation */
     int canonical;           /* the one for which dLoss/dZ = A - Y, or -1 */
+    fm_loss_by by;
     int mean_over_outputs;   /* the loss of a row is the mean over its outputs, not the sum */
     /* optimizers */
     int n_slots;             /* state vectors per parameter of the network */
@@ -199,6 +205,8 @@ enum { FM_MAX_BLOCK = 1024 };
 typedef struct {
     fm_network network;
     fm_choice loss;
+    const double *loss_parameters; /* (n_outputs,): values for each output instead of the loss's
+                                      first, which is per_output; or NULL */
     fm_choice optimizer;        /* of row -1: loss_grad only */
     uint32_t seed;              /* of dropout, with the number of the update */
     double alpha;               /* L2 term: loss += alpha/2 |W|^2 / sum of weights */

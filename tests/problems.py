@@ -83,6 +83,8 @@ def targets(kind, rng, n, q, labels=False):
         return rng.normal(size=(n, q))
     if kind == "nonnegative":
         return rng.poisson(1.5, size=(n, q))
+    if kind == "positive":
+        return rng.gamma(2.0, size=(n, q))
     if kind == "binary":
         return rng.integers(2, size=(n, q))
     classes = rng.integers(q, size=n)

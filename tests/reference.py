@@ -44,6 +44,10 @@ Formulas cite
     [Z]    Zeiler: ADADELTA: an adaptive learning rate method. arXiv:1212.5701, 2012.
     [C]    Chen et al.: Symbolic discovery of optimization algorithms. NeurIPS 2023.
     [MN]   McCullagh, Nelder: Generalized Linear Models, 2nd ed. Chapman & Hall, 1989.
+    [J]    Jorgensen: Exponential dispersion models. JRSS B 49, 1987.
+    [H]    Huber: Robust estimation of a location parameter. Ann. Math. Statist. 35, 1964.
+    [KB78] Koenker, Bassett: Regression quantiles. Econometrica 46, 1978.
+    [LGGHD] Lin, Goyal, Girshick, He, Dollar: Focal loss for dense object detection. ICCV 2017.
 """
 
 import math
@@ -94,7 +98,9 @@ def choose(table, choice):
         values = [dict(zip(parameters, values, strict=False))]
     for parameter, value in values[0].items():
         _require(parameter in parameters, f"{name!r} has no parameter {parameter!r}")
-        _require(parameters[parameter].allows(value), f"{parameter} of {name!r} is out of bounds")
+        for one in value if isinstance(value, tuple) else (value,):  # of each output its own
+            allowed = parameters[parameter].allows(one)
+            _require(allowed, f"{parameter} of {name!r} is out of bounds")
     return table[name], {key: p.default for key, p in parameters.items()} | values[0]
 
 
@@ -188,12 +194,15 @@ class Activation(NamedTuple):
     back: Callable  # Z, A, dJ/dA, parameters -> dJ/dZ
     hidden: bool = True  # may stand in a hidden layer
     output: bool = True  # may stand at the output
+    positive: bool = False  # all outputs are
     parameters: Mapping = MappingProxyType({})
 
 
 ACTIVATIONS = {
     "identity": Activation(lambda Z: Z, lambda Z, A, dA: dA),
-    "logistic": Activation(_logistic, lambda Z, A, dA: dA * A * (1 - A)),  # [B, 4.88]
+    "logistic": Activation(  # [B, 4.88]
+        _logistic, lambda Z, A, dA: dA * A * (1 - A), positive=True
+    ),
     "tanh": Activation(np.tanh, lambda Z, A, dA: dA * (1 - A**2)),  # [B, 5.60]
     # [GBC, 6.37]; the derivative at the kink is taken to be 0. A NaN stays one, both ways.
     "relu": Activation(lambda Z: np.maximum(Z, 0), lambda Z, A, dA: np.where(A == 0, 0, dA)),
@@ -225,7 +234,7 @@ ACTIVATIONS = {
     "gelu": Activation(_gelu, _gelu_back, output=False),
     "silu": Activation(_silu, _silu_back, output=False),
     "mish": Activation(_mish, _mish_back, output=False),
-    "softplus": Activation(_softplus, lambda Z, A, dA: dA * -np.expm1(-A)),
+    "softplus": Activation(_softplus, lambda Z, A, dA: dA * -np.expm1(-A), positive=True),
     "softsign": Activation(_softsign, lambda Z, A, dA: dA * (1 - np.abs(A)) ** 2, output=False),
     "relu6": Activation(
         lambda Z: np.clip(Z, 0, 6),
@@ -241,7 +250,7 @@ ACTIVATIONS = {
         _hardsigmoid, lambda Z, A, dA: np.where((A > 0) & (A < 1), dA / 6, 0), output=False
     ),
     "softmax": Activation(_softmax, _softmax_back, hidden=False),
-    "exp": Activation(np.exp, lambda Z, A, dA: dA * A, hidden=False),
+    "exp": Activation(np.exp, lambda Z, A, dA: dA * A, hidden=False, positive=True),
 }
 
 # ----------------------------------------------------------------------------------------- losses
@@ -271,13 +280,84 @@ def _squared_error_grad(Y, A, eps):
     return A - Y
 
 
+def _absolute_error(Y, A, eps):
+    return np.abs(Y - A).mean(axis=1)
+
+
+def _absolute_error_grad(Y, A, eps):
+    return np.sign(A - Y)  # at the kink 0, one of the subgradients
+
+
+def _huber(Y, A, eps, delta):
+    # [H, section 4]
+    e = np.abs(Y - A)
+    return np.where(e > delta, delta * (e - 0.5 * delta), 0.5 * e**2).mean(axis=1)
+
+
+def _huber_grad(Y, A, eps, delta):
+    return np.clip(A - Y, -delta, delta)
+
+
+def _quantile(Y, A, eps, levels):
+    # The pinball loss [KB78]. One level for all outputs, or several which they have in turn.
+    e, q = Y - A, np.resize(levels, A.shape[1])
+    return np.maximum(q * e, (q - 1) * e).mean(axis=1)
+
+
+def _quantile_grad(Y, A, eps, levels):
+    q = np.resize(levels, A.shape[1])
+    return np.select([A > Y, A < Y], [1 - q, -q], A - Y)
+
+
+def _log_cosh(Y, A, eps):
+    # cosh would overflow.
+    e = np.abs(Y - A)
+    return (np.logaddexp(e, -e) - np.log(2)).mean(axis=1)
+
+
+def _log_cosh_grad(Y, A, eps):
+    return np.tanh(A - Y)
+
+
+# Positive outputs enter a logarithm or a quotient as positive normal numbers of the network's
+# dtype. Again the clip is not differentiated.
+
+
+def _positive(A, eps):
+    info = np.finfo(np.float32 if eps > 1e-10 else np.float64)
+    return np.clip(A, float(info.tiny), float(info.max))
+
+
 def _poisson(Y, A, eps):
     # Half the deviance of the Poisson distribution with mean A [MN, section 2.3].
-    return (_xlogy(Y, Y / A) - Y + A).sum(axis=1)
+    return (_xlogy(Y, Y / _positive(A, eps)) - Y + A).sum(axis=1)
 
 
 def _poisson_grad(Y, A, eps):
-    return 1 - Y / A
+    return A - Y
+
+
+def _gamma(Y, A, eps):
+    # Half the deviance of the gamma distribution [MN, section 2.3].
+    A = _positive(A, eps)
+    return (Y / A - 1 - np.log(Y / A)).sum(axis=1)
+
+
+def _gamma_grad(Y, A, eps):
+    return 1 - Y / _positive(A, eps)
+
+
+def _tweedie(Y, A, eps, power):
+    # Half the deviance of the distribution whose variance is mean^power [J, table 1], which is
+    # Poisson's for power -> 1 and gamma's for power -> 2.
+    s, t, A = 1 - power, 2 - power, _positive(A, eps)
+    of_y = np.where(Y == 0, 0, Y * (np.where(Y == 0, 1, Y) ** s - A**s) / s)
+    return (of_y - (Y**t - A**t) / t).sum(axis=1)
+
+
+def _tweedie_grad(Y, A, eps, power):
+    P = _positive(A, eps)
+    return P ** (2 - power) - Y * P ** (1 - power)
 
 
 def _log_loss(Y, A, eps):
@@ -300,13 +380,41 @@ def _binary_log_loss_grad(Y, A, eps):
     return (1 - Y) / (1 - P) - Y / P
 
 
+def _focal(Y, A, eps, gamma):
+    # [LGGHD, equation 4] of the class or, of soft targets, of each class by its share.
+    P = _clip(A, eps)
+    return -(Y * (1 - P) ** gamma * np.log(P)).sum(axis=1)
+
+
+def _focal_grad(Y, A, eps, gamma):
+    P = _clip(A, eps)
+    return Y * (1 - P) ** gamma * (gamma * P * np.log(P) / (1 - P) - 1)
+
+
+def _binary_focal(Y, A, eps, gamma):
+    P = _clip(A, eps)
+    of_yes, of_no = (1 - P) ** gamma * np.log(P), P**gamma * np.log(1 - P)
+    return -(Y * of_yes + (1 - Y) * of_no).sum(axis=1)
+
+
+def _binary_focal_grad(Y, A, eps, gamma):
+    P = _clip(A, eps)
+    of_yes = (1 - P) ** gamma * (gamma * P * np.log(P) - (1 - P))
+    of_no = P**gamma * (P - gamma * (1 - P) * np.log(1 - P))
+    return Y * of_yes + (1 - Y) * of_no
+
+
 class Loss(NamedTuple):
     f: Callable  # Y, A, eps, parameters -> (n,)
-    grad: Callable  # Y, A, eps, parameters -> dl/dA
-    targets: str  # what Y holds: "real" or "nonnegative" numbers, "class" or "binary" memberships
+    grad: Callable  # Y, A, eps, parameters -> dl/dA, or as `by` says
+    # What Y holds: "real", "nonnegative" or "positive" numbers, "class" or "binary" memberships.
+    targets: str
     out_activation: str  # the usual one
     canonical: str | None  # the one for which dl/dZ = A - Y
     mean: bool = False  # f is the mean over the outputs, and grad that of the sum
+    # What grad is the derivative by: "output" (A), "log" (ln A) or "logit" (ln A / (1 - A)). The
+    # latter are those by Z for exp and logistic, where dl/dA may overflow and f' underflow.
+    by: str = "output"
     parameters: Mapping = MappingProxyType({})
 
 
@@ -314,10 +422,60 @@ LOSSES = {
     "squared_error": Loss(
         _squared_error, _squared_error_grad, "real", "identity", "identity", mean=True
     ),
-    "poisson": Loss(_poisson, _poisson_grad, "nonnegative", "exp", "exp"),
+    "absolute_error": Loss(
+        _absolute_error, _absolute_error_grad, "real", "identity", None, mean=True
+    ),
+    "huber": Loss(
+        _huber,
+        _huber_grad,
+        "real",
+        "identity",
+        None,
+        mean=True,
+        parameters={"delta": Parameter(1.0, 0, np.inf, "neither")},
+    ),
+    "quantile": Loss(
+        _quantile,
+        _quantile_grad,
+        "real",
+        "identity",
+        None,
+        mean=True,
+        parameters={"levels": Parameter(0.5, 0, 1, "neither")},
+    ),
+    "log_cosh": Loss(_log_cosh, _log_cosh_grad, "real", "identity", None, mean=True),
+    "poisson": Loss(_poisson, _poisson_grad, "nonnegative", "exp", "exp", by="log"),
+    "gamma": Loss(_gamma, _gamma_grad, "positive", "exp", None, by="log"),
+    "tweedie": Loss(
+        _tweedie,
+        _tweedie_grad,
+        "nonnegative",
+        "exp",
+        None,
+        by="log",
+        parameters={"power": Parameter(1.5, 1, 2, "neither")},
+    ),
     "log_loss": Loss(_log_loss, _log_loss_grad, "class", "softmax", "softmax"),
+    "focal": Loss(
+        _focal,
+        _focal_grad,
+        "class",
+        "softmax",
+        None,
+        by="log",
+        parameters={"gamma": Parameter(2.0, 0, np.inf, "left")},
+    ),
     "binary_log_loss": Loss(
         _binary_log_loss, _binary_log_loss_grad, "binary", "logistic", "logistic"
+    ),
+    "binary_focal": Loss(
+        _binary_focal,
+        _binary_focal_grad,
+        "binary",
+        "logistic",
+        None,
+        by="logit",
+        parameters={"gamma": Parameter(2.0, 0, np.inf, "left")},
     ),
 }
 
@@ -577,10 +735,15 @@ def backprop(
     # delta = d(sum_i w_i l_i)/dZ of the layer at hand. For canonical pairs of loss and output
     # activation dl/da * f'(z) is a - y [B, section 4.3.6]; written so it stays right where
     # f' underflows.
-    if name_of(activations[-1]) == row.canonical:
+    out, grad = name_of(activations[-1]), row.grad(Y, A[-1], eps, **values)
+    if out == row.canonical:
         delta = A[-1] - Y
+    elif (row.by, out) in (("log", "exp"), ("logit", "logistic")):
+        delta = grad
     else:
-        delta = back(len(coefs) - 1, row.grad(Y, A[-1], eps, **values))
+        P = _clip(A[-1], eps)
+        slope = {"output": 1.0, "log": 1 / A[-1], "logit": 1 / (P * (1 - P))}[row.by]
+        delta = back(len(coefs) - 1, grad * slope)
     delta = operand(delta * w[:, np.newaxis])
 
     dW, db = [None] * len(coefs), [None] * len(coefs)
@@ -650,7 +813,10 @@ class Net:
         units, activations = [index(n) for n in units], list(activations)
         _require(len(units) >= 2 and min(units) >= 1, f"units are not sizes of layers: {units}")
         _check_activations(activations, len(units) - 1)
-        choose(LOSSES, loss)
+        _, values = choose(LOSSES, loss)
+        for value in values.values():  # one, or several which the outputs have in turn
+            n = len(value) if isinstance(value, tuple) else 1
+            _require(n > 0 and units[-1] % n == 0, f"{units[-1]} outputs cannot share {loss}")
         _require(max_rows >= 1 and max_nnz >= 0, "max_rows or max_nnz is out of range")
         self.isa, self.dtype = _check_isa(isa), _check_dtype(np.dtype(dtype))
         self._operand = _check_bfloat16(bfloat16, self.dtype)

@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "_training.session": {"_network", "optimizers", "schedules", "_core"},
     "_training.state": set(),
     "_training.problem": {"_training.targets", "_network"},
-    "_training.targets": {"_families", "losses", "_core", "_sklearn"},
+    "_training.targets": {"_families", "activations", "losses", "_core", "_sklearn"},
     "_training.random": set(),
     "_threads": set(),
     "_sklearn": set(),

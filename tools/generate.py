@@ -45,7 +45,8 @@ def family_class(row, base):
     for i, p in enumerate(row.parameters):
         is_switch = isinstance(p.default, bool)
         doc += [""] * (i > 0)
-        doc += [f"    {p.name} : {'bool' if is_switch else 'float'}, default={p.default!r}"]
+        kind = "bool" if is_switch else "float or sequence of float" if p.per_output else "float"
+        doc += [f"    {p.name} : {kind}, default={p.default!r}"]
         text = p.doc[0].upper() + p.doc[1:]
         doc += wrapped(text + "." if is_switch else f"{text}, in {interval(p)}.", 8)
     if len(doc) == 1 and len(doc[0]) + 3 <= WIDTH:
@@ -57,22 +58,25 @@ def family_class(row, base):
         kind, value = "float", f"_families.number({bounds(p)})"
         if isinstance(p.default, bool):
             kind, value = "bool", f"_families.switch({p.default})"
+        if p.per_output:
+            kind, value = "float | tuple[float, ...]", f"_families.numbers({bounds(p)})"
         lines.append(f"    {p.name}: {kind} = {value}")
     return "\n".join(lines)
 
 
-def family(base, rows, others=()):
-    """Source of a family: classes, their names as a type, and what the module exports."""
-    names = [*(name for name, _ in others), *(row.name for row in rows)]
+def literal(name, members):
+    return f"{name} = Literal[\n" + "".join(f'    "{n}",\n' for n in members) + "]"
+
+
+def family(base, rows, others=(), **names):
+    """Source of a family: classes, types of their names, and what the module exports."""
+    if not names:
+        names = {f"{base}Name": [*(name for name, _ in others), *(row.name for row in rows)]}
     classes = [*(cls for _, cls in others), *(row.class_name for row in rows)]
-    exported = sorted([base, f"{base}Name", *classes], key=lambda n: (not n.isupper(), n))
+    exported = sorted([base, *names, *classes], key=lambda n: (not n.isupper(), n))
+    types = "\n\n".join(literal(name, members) for name, members in names.items())
     return (
-        "\n\n\n".join(
-            [
-                *(family_class(row, base) for row in rows),
-                f"{base}Name = Literal[\n" + "".join(f'    "{n}",\n' for n in names) + "]",
-            ]
-        )
+        "\n\n\n".join([*(family_class(row, base) for row in rows), types])
         + "\n\n__all__ = [\n"
         + "".join(f'    "{n}",\n' for n in exported)
         + "]"
@@ -81,12 +85,22 @@ def family(base, rows, others=()):
 
 def families():
     """{file: {marker of what is written there: text}} for the engine's tables."""
-    hidden = [row for row in _core.ACTIVATIONS.values() if row.hidden]
-    losses = [row for row in _core.LOSSES.values() if row.targets in ("real", "nonnegative")]
+    activations = [row for row in _core.ACTIVATIONS.values() if row.name != "softmax"]
+    losses = [row for row in _core.LOSSES.values() if row.targets != "binary"]
     optimizers = list(_core.OPTIMIZERS.values())
     return {
-        "activations.py": family("Activation", hidden),
-        "losses.py": family("Loss", losses),
+        "activations.py": family(
+            "Activation",
+            activations,
+            ActivationName=[row.name for row in activations if row.hidden],
+            OutActivationName=[row.name for row in activations if row.output],
+        ),
+        "losses.py": family(
+            "Loss",
+            losses,
+            LossName=[row.name for row in losses if row.targets != "class"],
+            ClassifierLossName=[row.name for row in losses if row.targets == "class"],
+        ),
         "optimizers.py": family("Optimizer", optimizers, [("lbfgs", "LBFGS")]),
     }
 
@@ -126,7 +140,7 @@ FILLED_IN = {
     "MLPRegressor": {
         "score": "R^2 score",
         "split": "",
-        "output": "'identity', or 'exp' for ``loss='poisson'``",
+        "output": "`out_activation`, or the usual one of the loss",
     },
 }
 
@@ -137,7 +151,7 @@ def described(cls):
 
 
 def filled_in(text, estimator, name):
-    members = _parameters.FAMILIES.get(name, {}).values()
+    members = _parameters.members(estimator, name).values()
     words = {"members": "\n".join(f"- {described(cls)}" for cls in members)}
     words |= FILLED_IN[estimator]
     words["Score"] = words["score"][0].upper() + words["score"][1:]
@@ -151,10 +165,9 @@ def section(estimator, table):
     """Lines of a numpydoc section with an entry for each row of the table."""
     lines = []
     for name, row in table.items():
-        if estimator in row.estimators:
-            default = f", default={row.default!r}" if hasattr(row, "default") else ""
-            lines += [f"    {name} : {row.type}{default}"]
-            lines += [*paragraphs(filled_in(row.text, estimator, name), 8), ""]
+        default = f", default={row.default!r}" if hasattr(row, "default") else ""
+        lines += [f"    {name} : {row.type}{default}"]
+        lines += [*paragraphs(filled_in(row.text, estimator, name), 8), ""]
     return "\n".join(lines) + "\n"
 
 
@@ -164,10 +177,9 @@ def source(value):
 
 def constructor(estimator):
     lines, body = ["    def __init__(", "        self,"], []
-    for name, row in _parameters.PARAMETERS.items():
-        if estimator in row.estimators:
-            lines.append(f"        {name}: {row.annotation} = {source(row.default)},")
-            body.append(f"        self.{name} = {name}")
+    for name, row in _parameters.parameters(estimator).items():
+        lines.append(f"        {name}: {row.annotation} = {source(row.default)},")
+        body.append(f"        self.{name} = {name}")
         if name == _parameters.LAST_POSITIONAL:
             lines.append("        *,")
     return "\n".join([*lines, "    ) -> None:", *body])
@@ -192,8 +204,8 @@ def estimators():
     for i, text in enumerate(classes):
         name = re.match(r"class (\w+)", text)[1]
         for title, end, table in (
-            ("Parameters", heading.format("Attributes"), _parameters.PARAMETERS),
-            ("Attributes", "    See Also\n", _parameters.ATTRIBUTES),
+            ("Parameters", heading.format("Attributes"), _parameters.parameters(name)),
+            ("Attributes", "    See Also\n", _parameters.attributes(name)),
         ):
             text = between(text, heading.format(title), end, section(name, table))
         begin = "    " + MARKER.format("_parameters.py")

@@ -22,7 +22,15 @@ from .random import random_stream
 from .session import Session
 from .state import State
 from .stochastic import StochasticFit
-from .targets import Labels, Values, class_weights, decode, encode_labels
+from .targets import (
+    Labels,
+    Values,
+    class_weights,
+    d2_of_quantiles,
+    decode,
+    encode_labels,
+    ordered_quantiles,
+)
 
 __all__ = [
     "Evaluation",
@@ -34,7 +42,9 @@ __all__ = [
     "StochasticFit",
     "Values",
     "class_weights",
+    "d2_of_quantiles",
     "decode",
     "encode_labels",
+    "ordered_quantiles",
     "random_stream",
 ]

@@ -13,12 +13,13 @@
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import issparse
+from sklearn.metrics import d2_pinball_score
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import unique_labels
@@ -26,6 +27,7 @@ from sklearn.utils.multiclass import unique_labels
 from .. import _core
 from .._families import choice_of, name_of
 from .._sklearn import check_sample_weight
+from ..activations import Activation
 from ..losses import Loss
 
 Scorer = Callable[[NDArray], float]
@@ -48,9 +50,12 @@ class Labels:
     ----------
     class_weight : ndarray of shape (n_classes,) or (n_labels, 2), or None
         Weights of classes in the loss, as made by ``class_weights``.
+    label_smoothing : float
+        Share of a target that is spread over all classes.
     """
 
     class_weight: NDArray | None = None
+    label_smoothing: float = 0.0
 
     def __init__(self, codes: NDArray, binarizer: LabelBinarizer) -> None:
         self.codes = codes
@@ -62,10 +67,24 @@ class Labels:
         self.out_activation = "softmax" if self.kind == "multiclass" else "logistic"
         self.loss = "log_loss" if self.kind == "multiclass" else "binary_log_loss"
 
+    def take_loss(self, loss: str | Loss, label_smoothing: float) -> None:
+        """Choose what training minimises. Single outputs have rows of their own in the table."""
+        prefix = "" if self.kind == "multiclass" else "binary_"
+        choice = choice_of(loss)
+        name, values = (choice, ()) if isinstance(choice, str) else (choice[0], choice[1:])
+        self.loss = (prefix + name, *values) if values else prefix + name
+        self.label_smoothing = float(label_smoothing)
+
     def coded(self, dtype: DTypeLike) -> NDArray:
-        if self.kind == "multiclass":
+        shared = self.label_smoothing
+        if self.kind == "multiclass" and shared == 0:
             return np.ascontiguousarray(self.codes, dtype=np.int32)
-        return np.ascontiguousarray(self.codes, dtype=dtype).reshape(-1, self.n_outputs)
+        if self.kind == "multiclass":
+            coded = np.full((len(self.codes), self.n_classes), shared / self.n_classes, dtype)
+            coded[np.arange(len(coded)), self.codes] += 1 - shared
+            return coded
+        coded = np.ascontiguousarray(self.codes, dtype=dtype).reshape(-1, self.n_outputs)
+        return coded if shared == 0 else coded * coded.dtype.type(1 - shared) + shared / 2
 
     def weighted(self, sample_weight: NDArray | None) -> NDArray | None:
         """Return the samples' weights in the loss: their own times those of their classes."""
@@ -281,17 +300,31 @@ class Values:
         Numbers.
     loss : str or Loss
         Loss function.
+    out_activation : str or Activation
+        Activation of the outputs; "auto" is the usual one of the loss.
+
+    Attributes
+    ----------
+    levels : tuple of float
+        Levels of quantiles if there are several, which each number of y has an output for; else
+        empty.
     """
 
-    def __init__(self, y: NDArray, loss: str | Loss) -> None:
+    def __init__(
+        self, y: NDArray, loss: str | Loss, out_activation: str | Activation = "auto"
+    ) -> None:
         if issparse(y):
             raise ValueError("A regressor needs y as a dense array, got a sparse matrix.")
         if y.dtype.kind not in "biuf":
             raise TypeError(f"y must hold numbers to regress on, got an array of dtype {y.dtype}.")
+        row = _core.LOSSES[name_of(loss)]
+        _check_domain(y, row)
         self.y = y.reshape(len(y), -1)
-        self.n_outputs = self.y.shape[1]
-        self.out_activation = _core.LOSSES[name_of(loss)].out_activation
         self.loss = choice_of(loss)
+        levels = getattr(loss, "levels", ())  # a name means one level
+        self.levels = levels if isinstance(levels, tuple) else ()
+        self.n_outputs = self.y.shape[1] * max(1, len(self.levels))
+        self.out_activation = _out_activation(row, name_of(out_activation))
 
     def coded(self, dtype: DTypeLike) -> NDArray:
         with np.errstate(over="ignore"):
@@ -303,7 +336,7 @@ class Values:
                 f"y holds numbers too large for {coded.dtype}, the largest is "
                 f"{np.abs(self.y).max():.1e}. Scale y, or set precision='float64'."
             )
-        return coded
+        return np.repeat(coded, len(self.levels), axis=1) if self.levels else coded
 
     def weighted(self, sample_weight: NDArray | None) -> NDArray | None:
         return sample_weight
@@ -327,6 +360,10 @@ class Values:
         """
         y = self.y
         weight = 1.0
+        if self.levels:
+            return lambda outputs: d2_of_quantiles(
+                y, ordered_quantiles(outputs, self.levels), self.levels, sample_weight
+            )
         if sample_weight is not None:
             check_sample_weight(sample_weight, y)
             weight = sample_weight[:, None]
@@ -346,3 +383,61 @@ class Values:
             return float(np.average(scores))
 
         return r2
+
+
+def _check_domain(y: NDArray, row: Any) -> None:
+    """Refuse targets that are none for a loss."""
+    least = {"nonnegative": "y >= 0", "positive": "y > 0"}.get(row.targets)
+    if least is None or not len(y):
+        return
+    smallest = y.min()
+    if smallest < 0 or (smallest == 0 and row.targets == "positive"):
+        raise ValueError(f"loss={row.name!r} needs {least}, but y holds {smallest}.")
+
+
+def _out_activation(row: Any, name: str) -> str:
+    """Return the activation of the outputs, which must suit the loss."""
+    if name == "auto":
+        return row.out_activation
+    activations = {name: a for name, a in _core.ACTIVATIONS.items() if a.output}
+    activations.pop("softmax")
+    if name not in activations:
+        raise ValueError(
+            f"out_activation={name!r} is for hidden layers only. Outputs take 'auto', "
+            f"{', '.join(map(repr, activations))}."
+        )
+    if row.targets in ("nonnegative", "positive") and not activations[name].positive:
+        suitable = [repr(name) for name, a in activations.items() if a.positive]
+        raise ValueError(
+            f"loss={row.name!r} needs positive outputs, which out_activation={name!r} does not "
+            f"give. Take 'auto' or one of {', '.join(suitable)}."
+        )
+    return name
+
+
+def ordered_quantiles(outputs: NDArray, levels: Sequence[float]) -> NDArray:
+    """Return outputs as quantiles, of shape (n_samples, n_targets, n_levels), that do not cross.
+
+    They are sorted. That brings a curve of quantiles no further from the true one, and nearer if
+    it has crossed: Chernozhukov, Fernandez-Val, Galichon (2010), "Quantile and probability curves
+    without crossing", Econometrica 78.
+    """
+    return np.sort(outputs.reshape(len(outputs), -1, len(levels)), axis=2)
+
+
+def d2_of_quantiles(
+    y: NDArray, quantiles: NDArray, levels: Sequence[float], sample_weight: NDArray | None
+) -> float:
+    """Return D^2 of the pinball loss, averaged over targets and levels.
+
+    That is the share of the loss of constant quantiles that the prediction explains: Koenker,
+    Machado (1999), "Goodness of fit and related inference processes for quantile regression",
+    JASA 94. NaN if a quantile is not finite.
+    """
+    if not np.isfinite(quantiles).all():
+        return float("nan")
+    scores = [
+        d2_pinball_score(y, quantiles[:, :, i], alpha=level, sample_weight=sample_weight)
+        for i, level in enumerate(levels)
+    ]
+    return float(np.mean(scores))

@@ -22,9 +22,22 @@ static int is_network(const fm_network *n)
     return 1;
 }
 
+static int is_loss(const fm_config *c)
+{
+    const fm_table_row *row = fm_loss_row(c->loss.row);
+    if (!fm_is_choice(row, &c->loss))
+        return 0;
+    if (!c->loss_parameters)
+        return 1;
+    for (int64_t k = 0; k < c->network.layers[c->network.n_layers - 1].width; k++)
+        if (!fm_is_in_bounds(&row->parameters[0], c->loss_parameters[k]))
+            return 0;
+    return row->parameters[0].per_output;
+}
+
 fm_status fm_check_config(const fm_config *c)
 {
-    if (!is_network(&c->network) || !fm_is_choice(fm_loss_row(c->loss.row), &c->loss) ||
+    if (!is_network(&c->network) || !is_loss(c) ||
         (c->optimizer.row != FM_OPTIMIZER_none &&
          !fm_is_choice(fm_optimizer_row(c->optimizer.row), &c->optimizer)) ||
         c->max_rows < 1 || c->max_nnz < 0)

@@ -6,7 +6,7 @@
 
 #include "engine/check.h"
 
-static void lay_out(fm_net *net, fm_arena *a)
+static void lay_out(fm_net *net, const fm_config *c, fm_arena *a)
 {
     const fm_plan *plan = &net->plan;
     fm_buckets *b = &net->buckets;
@@ -14,6 +14,9 @@ static void lay_out(fm_net *net, fm_arena *a)
     fm_plan_lay_out_values(&net->plan, a);
     net->row_loss = fm_take(a, fm_array_bytes(plan->use.max_rows, sizeof(double)));
     net->row_weights = fm_take(a, fm_array_bytes(plan->use.max_rows, sizeof(double)));
+    if (c->loss_parameters)
+        net->loss_parameters =
+            fm_take(a, fm_array_bytes(plan->values[plan->n_stages].width, sizeof(double)));
     if (!net->max_nnz)
         return;
     const int64_t units = plan->values[0].width / FM_UNIT_FEATURES + 2;
@@ -23,10 +26,10 @@ static void lay_out(fm_net *net, fm_arena *a)
     b->value = fm_take(a, fm_array_bytes(net->max_nnz, plan->kernels->item));
 }
 
-static fm_status allocate(fm_net *net)
+static fm_status allocate(fm_net *net, const fm_config *c)
 {
     fm_arena a = {0};
-    lay_out(net, &a);
+    lay_out(net, c, &a);
     if (a.overflow)
         return FM_TOO_LARGE;
     const size_t bytes = a.used;
@@ -36,8 +39,10 @@ static fm_status allocate(fm_net *net)
     }
     memset(net->memory, 0, bytes);
     a = (fm_arena){.base = net->memory};
-    lay_out(net, &a);
+    lay_out(net, c, &a);
     FM_ASSERT(a.used == bytes);
+    for (int64_t k = 0; c->loss_parameters && k < net->plan.values[net->plan.n_stages].width; k++)
+        net->loss_parameters[k] = c->loss_parameters[k];
     return FM_OK;
 }
 
@@ -68,7 +73,7 @@ fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config 
     net->step = (fm_step){.optimizer = c->optimizer, .alpha = c->alpha};
     fm_status status = fm_plan_compile(&net->plan, kernels, &c->network, use);
     if (status == FM_OK)
-        status = allocate(net);
+        status = allocate(net, c);
     if (status != FM_OK) {
         fm_net_free(net);
         *out = NULL;

@@ -8,6 +8,7 @@ struct fm_net {
     fm_plan plan;
     fm_choice loss;
     uint32_t seed;
+    double *loss_parameters; /* (outputs,): instead of its first parameter; or NULL */
     int64_t max_nnz;         /* 0: dense X only; else CSR X only */
     fm_step step;            /* its constant part */
     fm_interrupt interrupt;

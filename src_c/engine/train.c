@@ -148,6 +148,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
                     .update = run->step,
                     .scratch = net->scratch + (size_t)rank * net->scratch_bytes,
                     .loss = &net->loss,
+                    .loss_parameters = net->loss_parameters,
                     .row_loss = net->row_loss,
                     .step = at_once ? &step : NULL};
     double loss = rank == 0 ? l2_term(net, w.alpha) : 0; /* before the update changes W */

@@ -116,6 +116,7 @@ typedef struct {
     int64_t update;          /* the number of updates before, and */
     int64_t first_row;       /* the batch's first row in its mini-batch */
     const fm_choice *loss;
+    const double *loss_parameters; /* (outputs,): instead of its first parameter; or NULL */
     double *row_loss;        /* (n_rows,) unweighted losses, written */
     int resume;              /* gradients go on from FM_GRADIENT, else from zero */
     const fm_step *step;     /* update with them; NULL: leave them in FM_GRADIENT */

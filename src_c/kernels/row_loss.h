@@ -1,7 +1,9 @@
 /* row_loss.h - outputs -> the loss of each row, and delta, by the table of losses.
  *
  * With the canonical activation delta = a - y; any other goes through the chain
- * rule, delta = dloss * f'(z), for softmax delta = a (g - sum(g a)).
+ * rule, delta = dloss * f'(z), for softmax delta = a (g - sum(g a)). What a loss
+ * gives as its derivative by ln a or logit a meets that of ln f(z) or logit f(z)
+ * where these are stable, and is divided by a or a (1 - a) elsewhere.
  *
  * Everything here works on Z^T, (n_outputs, ld): lanes are samples, so sums over
  * outputs need no sum across lanes and have one order on every ISA.
@@ -82,29 +84,39 @@ FM_INLINE V fm_target(const fm_batch *batch, const fm_row_targets *t, int64_t k)
 #undef FM_VALUE
 }
 
-/* The sum over n outputs a, ld apart, in double. */
-static double fm_sum_in_double(const fm_choice *loss, const T *y, const T *a, int64_t ld, int64_t n)
+/* The value of the loss's first parameter for output k, if each has its own. */
+FM_INLINE void fm_take_parameter(fm_constants *p, const fm_pass *pass, int64_t k)
 {
+    if (pass->loss_parameters)
+        p->in_order[0] = pass->loss_parameters[k];
+}
+
+/* The sum over n outputs a, ld apart, in double. */
+static double fm_sum_in_double(const fm_pass *pass, const T *y, const T *a, int64_t ld, int64_t n)
+{
+    fm_constants p = fm_constants_of(pass->loss);
     double sum = 0;
-    for (int64_t k = 0; k < n; k++)
-        sum += fm_loss_in_double(loss, (double)y[k], (double)a[k * ld]);
+    for (int64_t k = 0; k < n; k++) {
+        fm_take_parameter(&p, pass, k);
+        sum += fm_loss_in_double(pass->loss->row, (double)y[k], (double)a[k * ld], &p);
+    }
     return sum;
 }
 
 /* Row losses of lanes 0..c: those of T that overflow are summed again in double. */
-FM_INLINE void fm_store_losses(double *row_loss, V sum, int c, const fm_choice *loss,
+FM_INLINE void fm_store_losses(const fm_pass *pass, int64_t r, V sum, int c,
                                const fm_row_targets *t, const T *A, int64_t ld, int64_t n,
                                const int mean)
 {
-    const M overflows = v_lt(v_set1(FM_LARGEST), sum);
+    const M fits = v_lt(sum, v_set1((T)INFINITY));
     for (int i = 0; i < c; i++)
-        row_loss[i] = (double)sum[i];
-    if (v_nonzero_lanes(v_select(overflows, v_set1(1), v_zero())) == 0)
+        pass->row_loss[r + i] = (double)sum[i];
+    if (v_nonzero_lanes(v_select(fits, v_zero(), v_set1(1))) == 0)
         return;
     for (int i = 0; i < c; i++)
-        if (sum[i] > FM_LARGEST)
-            row_loss[i] =
-                fm_sum_in_double(loss, t->values[i], A + i, ld, n) / (mean ? (double)n : 1);
+        if (!(sum[i] <= FM_LARGEST))
+            pass->row_loss[r + i] =
+                fm_sum_in_double(pass, t->values[i], A + i, ld, n) / (mean ? (double)n : 1);
 }
 
 typedef V fm_loss_function(V y, V a, const fm_constants *p);
@@ -113,20 +125,61 @@ typedef V fm_loss_function(V y, V a, const fm_constants *p);
  * of a step of 20-10-10. */
 enum { FM_KEPT = 16 };
 
+/* What a row of the table says. */
+typedef struct {
+    fm_loss_function *f, *df;
+    fm_target_kind targets;
+    int canonical;
+    fm_loss_by by;
+    int mean;
+} fm_loss_code;
+
+/* dloss by a where no output activation is known to be stable. */
+FM_INLINE V fm_by_output(const fm_loss_by by, V d, V a)
+{
+    if (by == FM_BY_LOG)
+        return d / fm_positive(a);
+    if (by == FM_BY_LOGIT)
+        return d / (fm_clip(a) * (v_set1(1) - fm_clip(a)));
+    return d;
+}
+
+/* a times dloss by a, or dloss by ln a. */
+FM_INLINE V fm_times_output(const fm_loss_by by, V d, V a)
+{
+    if (by == FM_BY_LOG)
+        return d;
+    return fm_by_output(by, d, a) * a;
+}
+
+/* dloss, by what the table says, to dloss / dz. Not for softmax. */
+FM_INLINE V fm_by_preactivation(const fm_loss_by by, const fm_choice *activation, V d, V a)
+{
+    if (by == FM_BY_LOG)
+        switch (activation->row) {
+        case FM_ACT_exp: return fm_dlog_exp(d, a);
+        case FM_ACT_softplus: return fm_dlog_softplus(d, a);
+        case FM_ACT_logistic: return fm_dlog_logistic(d, a);
+        default: break;
+        }
+    if (by == FM_BY_LOGIT && activation->row == FM_ACT_logistic)
+        return d;
+    return fm_dactivation(activation, fm_by_output(by, d, a), a);
+}
+
 /* The outputs of an output layer, in FM_OUTPUT, -> delta in place, for columns r0..r1;
- * row_loss[r]. f, df and what the table says are constants. Losses of classes cannot
- * overflow, so that they and delta take one loop. */
-FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df,
-                               const fm_target_kind targets, const int canonical, const int mean,
-                               const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
+ * row_loss[r]. The code is a constant. Losses of classes cannot overflow, so that they
+ * and delta take one loop. */
+FM_INLINE void fm_rows_loss_by(const fm_loss_code code, const fm_value *v, const fm_pass *pass,
+                               int64_t r0, int64_t r1)
 {
     const fm_batch *batch = pass->batch;
-    const fm_constants p = fm_constants_of(pass->loss);
-    const int activation = v->activation.row;
-    const int of_numbers = targets != FM_TARGETS_CLASS && targets != FM_TARGETS_BINARY;
+    fm_constants p = fm_constants_of(pass->loss);
+    const int activation = v->activation.row, is_canonical = activation == code.canonical;
+    const int of_numbers = code.targets != FM_TARGETS_CLASS && code.targets != FM_TARGETS_BINARY;
     const int by_label = !of_numbers && batch->y->labels != NULL; /* one log for all outputs */
-    const int mixes = activation != canonical && activation == FM_ACT_softmax;
-    const int at_once = !of_numbers && activation == canonical;
+    const int mixes = !is_canonical && activation == FM_ACT_softmax;
+    const int at_once = !of_numbers && is_canonical;
     const int64_t n = v->width, ld = fm_ld(v->max_rows);
     for (int64_t r = r0; r < r1; r += FM_LANES) {
         T *A = (T *)v->part[FM_OUTPUT] + r;
@@ -135,36 +188,38 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df,
         V sum = v_zero(), of_label = v_zero(), mixed = v_zero(), kept[FM_KEPT];
         for (int64_t k = 0; k < n; k++) {
             V a = v_load_part(A + k * ld, c), y = fm_target(batch, &t, k);
+            fm_take_parameter(&p, pass, k);
             if (by_label)
                 of_label += y * a;
             else
-                sum += f(y, a, &p);
+                sum += code.f(y, a, &p);
             if (mixes)
-                mixed += df(y, a, &p) * a;
+                mixed += fm_times_output(code.by, code.df(y, a, &p), a);
             if (at_once)
                 v_store_part(A + k * ld, (a - y) * t.weight, c);
             else if (k < FM_KEPT)
                 kept[k] = y;
         }
         if (by_label)
-            sum = f(v_set1(1), of_label, &p);
-        if (mean)
+            sum = code.f(v_set1(1), of_label, &p);
+        if (code.mean)
             sum = sum / v_set1((T)n);
         if (of_numbers)
-            fm_store_losses(pass->row_loss + r, sum, c, pass->loss, &t, A, ld, n, mean);
+            fm_store_losses(pass, r, sum, c, &t, A, ld, n, code.mean);
         else
             for (int i = 0; i < c; i++)
                 pass->row_loss[r + i] = (double)sum[i];
         for (int64_t k = 0; k < n && !at_once; k++) {
             V a = v_load_part(A + k * ld, c), d;
             V y = k < FM_KEPT ? kept[k] : fm_target(batch, &t, k);
-            if (activation == canonical)
-                d = (a - y) * t.weight;
+            fm_take_parameter(&p, pass, k);
+            if (is_canonical)
+                d = a - y;
             else if (mixes)
-                d = a * (df(y, a, &p) - mixed) * t.weight;
+                d = fm_times_output(code.by, code.df(y, a, &p), a) - a * mixed;
             else
-                d = fm_dactivation(&v->activation, df(y, a, &p), a) * t.weight;
-            v_store_part(A + k * ld, d, c);
+                d = fm_by_preactivation(code.by, &v->activation, code.df(y, a, &p), a);
+            v_store_part(A + k * ld, d * t.weight, c);
         }
     }
 }
@@ -172,11 +227,13 @@ FM_INLINE void fm_rows_loss_by(fm_loss_function *f, fm_loss_function *df,
 static void fm_rows_loss(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     switch (pass->loss->row) {
-#define FM_LOSS(name, class_name, targets, output, canonical, mean, ...)                       \
-    case FM_LOSS_##name:                                                                       \
-        fm_rows_loss_by(fm_loss_##name, fm_dloss_##name, targets, FM_ACT_##canonical, mean, v, \
-                        pass, r0, r1);                                                         \
-        break;
+#define FM_LOSS(name, class_name, targets, output, canonical, by, mean, ...)         \
+    case FM_LOSS_##name: {                                                           \
+        const fm_loss_code code = {                                                  \
+            fm_loss_##name, fm_dloss_##name, targets, FM_ACT_##canonical, by, mean}; \
+        fm_rows_loss_by(code, v, pass, r0, r1);                                      \
+        break;                                                                       \
+    }
 #include "tables/losses.def"
     default: break;
     }

@@ -3,6 +3,8 @@
  *     fm_act_<name>(z, slope, p)   a = f(z); rows of FM_FROM_PREACTIVATION: *slope = f'(z) too
  *     fm_dact_<name>(d, a, p)      d * f' from a; rows of FM_FROM_OUTPUT
  *
+ *     fm_dlog_<name>(d, a)      d * f' / f where a > 0 and f' may be too small for T
+ *
  * p holds the values of the row's parameters: p-><name>.<parameter>, doubles, which
  * v_const makes a vector of. Where nobody wants the slope, the compiler leaves it out.
  *
@@ -205,6 +207,13 @@ FM_INLINE V fm_dact_hardsigmoid(V d, V a, const fm_constants *p)
 
 FM_INLINE V fm_act_exp(V z, V *slope, const fm_constants *p) { return v_exp(z); }
 FM_INLINE V fm_dact_exp(V d, V a, const fm_constants *p) { return d * a; }
+
+FM_INLINE V fm_dlog_exp(V d, V a) { return d; }
+FM_INLINE V fm_dlog_logistic(V d, V a) { return d * (v_set1(1) - a); }
+FM_INLINE V fm_dlog_softplus(V d, V a)
+{
+    return v_select(v_eq(a, v_zero()), d, d * (v_neg(v_expm1(v_neg(a))) / a));
+}
 
 #pragma GCC diagnostic pop
 

@@ -21,6 +21,16 @@
      .high = (high_),                                       \
      .closed = (closed_)},
 
+/* A number of which each output may have its own. */
+#define EACH_OUTPUTS(name_, initial_, low_, high_, closed_, doc_) \
+    {.name = #name_,                                              \
+     .doc = (doc_),                                               \
+     .initial = (initial_),                                       \
+     .low = (low_),                                               \
+     .high = (high_),                                             \
+     .closed = (closed_),                                         \
+     .per_output = 1},
+
 #define SWITCH(name_, initial_, doc_) \
     {.name = #name_,                  \
      .doc = (doc_),                   \
@@ -42,9 +52,15 @@ static const fm_table_row activations[] = {
 static const fm_table_row losses[] = {
 #define FM_PARAMETER NUMBER
 #define FM_SWITCH SWITCH
-#define FM_LOSS(name, class_name, targets_, output_, canonical_, mean, doc, ...)                   \
-    {ROW(FM_LOSS, name, class_name, doc), .targets = (targets_),       .output = FM_ACT_##output_, \
-     .canonical = FM_ACT_##canonical_,    .mean_over_outputs = (mean), PARAMETERS(__VA_ARGS__)},
+#define FM_PER_OUTPUT EACH_OUTPUTS
+#define FM_LOSS(name, class_name, targets_, output_, canonical_, by_, mean, doc, ...) \
+    {ROW(FM_LOSS, name, class_name, doc),                                             \
+     .targets = (targets_),                                                           \
+     .output = FM_ACT_##output_,                                                      \
+     .canonical = FM_ACT_##canonical_,                                                \
+     .by = (by_),                                                                     \
+     .mean_over_outputs = (mean),                                                     \
+     PARAMETERS(__VA_ARGS__)},
 #include "tables/losses.def"
 };
 

@@ -46,9 +46,9 @@ typedef union {
 #include "tables/activations.def"
 #define FM_PARAMETER(name, ...) double name;
 #define FM_SWITCH(name, ...) double name;
-#define FM_LOSS(name, class_name, targets, output, canonical, mean, doc, ...) \
-    struct {                                                                  \
-        __VA_ARGS__                                                           \
+#define FM_LOSS(name, class_name, targets, output, canonical, by, mean, doc, ...) \
+    struct {                                                                      \
+        __VA_ARGS__                                                               \
     } name;
 #include "tables/losses.def"
 #define FM_PARAMETER(name, ...) double name;

@@ -1052,7 +1052,7 @@ static void tables(void)
     int available, any = 0;
     const fm_table_row *row;
     for (int i = 0; (row = fm_activation_row(i)); i++)
-        CHECK(row->where && !(row->where & ~(FM_FOR_HIDDEN | FM_FOR_OUTPUT)));
+        CHECK(row->where && !(row->where & ~(FM_FOR_HIDDEN | FM_FOR_OUTPUT | FM_POSITIVE)));
     for (int i = 0; (row = fm_loss_row(i)); i++) {
         CHECK(fm_activation_row(row->output)->where & FM_FOR_OUTPUT);
         CHECK(row->canonical == -1 || fm_activation_row(row->canonical)->where & FM_FOR_OUTPUT);
@@ -1092,6 +1092,13 @@ static void bad_networks(void)
     EXPECT(FM_BAD_ARGUMENT, c.network.dtype = (fm_dtype)3);
     EXPECT(FM_BAD_ARGUMENT, c.loss.row = -1);
     EXPECT(FM_BAD_ARGUMENT, c.loss.row = 1000);
+    const fm_choice quantile = choose(fm_loss_row, "quantile");
+    const double levels[] = {0.1, 0.5, 0.9}, wrong[] = {0.1, 0.5, 1};
+    CHECK(s.units[s.n_layers] == 3);
+    EXPECT(FM_OK, (c.loss = quantile, c.loss_parameters = levels));
+    EXPECT(FM_BAD_ARGUMENT, (c.loss = quantile, c.loss_parameters = wrong));
+    EXPECT(FM_BAD_ARGUMENT, (c.loss = choose(fm_loss_row, "huber"), c.loss_parameters = levels));
+    EXPECT(FM_BAD_ARGUMENT, (c.loss = choose(fm_loss_row, "poisson"), c.loss_parameters = levels));
     EXPECT(FM_BAD_ARGUMENT, c.optimizer.row = -2);
     EXPECT(FM_BAD_ARGUMENT, c.optimizer.row = 1000);
     EXPECT(FM_BAD_ARGUMENT, c.optimizer.parameters[0] = 1);

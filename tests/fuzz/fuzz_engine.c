@@ -270,6 +270,14 @@ static void pick_network(problem *p, int64_t rows, int sparse)
     c->network.n_inputs = p->units[0];
     c->network.layers = p->layers;
     c->loss = pick_row(fm_loss_row);
+    c->loss_parameters = NULL;
+    if (fm_loss_row(c->loss.row)->parameters[0].per_output && pick(2)) {
+        const int64_t n = c->network.layers[c->network.n_layers - 1].width;
+        double *each = new_array(n, sizeof(*each));
+        for (int64_t k = 0; k < n; k++)
+            each[k] = rarely() ? number(SPECIAL) : 0.5 + 0.4 * uniform();
+        c->loss_parameters = each;
+    }
     c->optimizer.row = -1;
     if (pick(8)) {
         c->optimizer = pick_row(fm_optimizer_row);
@@ -290,6 +298,7 @@ static void pick_network(problem *p, int64_t rows, int sparse)
 static void break_network(problem *p)
 {
     fm_config *c = &p->config;
+    c->loss_parameters = NULL; /* as many as outputs, which may change */
     static const int64_t impossible[] = {0, -1, INT64_MIN, INT64_MAX, 1LL << 62, 1LL << 40};
     const int64_t size = impossible[pick(6)];
     switch (pick(10)) {
