@@ -150,7 +150,8 @@ def mixup_by_specification(X, Y, w, loss, out, start, alpha, params, indices=Fal
     for _ in range(params["max_iter"]):
         stream.shuffle(order)
         others = stream.permutation(order)
-        shares = stream.beta(alpha, alpha, len(order))
+        size = params["batch_size"]
+        shares = np.repeat(stream.beta(alpha, alpha, -(-len(X) // size)), size)[: len(X)]
         mixed = [a if a is None else reference.mixed(a, order, others, shares) for a in (X, Y, w)]
         net.train(*mixed, np.arange(len(X)), params["batch_size"], params["learning_rate_init"])
     coefs, intercepts = [np.empty_like(W) for W in start[0]], [np.empty_like(b) for b in start[1]]

@@ -14,9 +14,10 @@ class Mixup:
     """The runs of an epoch, with samples mixed anew whenever they are iterated over.
 
     Each sample of the order is mixed with another one, drawn without replacement: X, targets and
-    sample weights become ``s * own + (1 - s) * other`` with a share s of its own from Beta(alpha,
-    alpha). Drawn are the others of an epoch, then its shares, so that results do not depend on how
-    an epoch is cut into runs.
+    sample weights become ``s * own + (1 - s) * other``. The share s is from Beta(alpha, alpha), one
+    for each mini-batch as in the authors' experiments: to draw one for each sample takes as long as
+    to mix it. Drawn are the others of an epoch, then its shares, so that results do not depend on
+    how an epoch is cut into runs.
 
     H. Zhang, M. Cisse, Y. N. Dauphin, D. Lopez-Paz, "mixup: beyond empirical risk minimization",
     ICLR 2018, arXiv:1710.09412.
@@ -33,8 +34,8 @@ class Mixup:
         Of the network.
     order : ndarray
         The rows to train on, in their order.
-    step : int
-        Rows in a run.
+    batch_size, step : int
+        Rows in a mini-batch, and in a run of them.
     rng : RandomState
         The random stream.
     """
@@ -46,20 +47,24 @@ class Mixup:
         y: NDArray,
         dtype: np.dtype,
         order: NDArray,
+        batch_size: int,
         step: int,
         rng: np.random.RandomState,
     ) -> None:
-        self.alpha, self.order, self.step, self.rng = alpha, order, step, rng
+        self.alpha, self.order, self.rng = alpha, order, rng
+        self.batch_size, self.step = batch_size, step
         self.X, self.y, self.weight = problem.X, y, problem.engine_weight()
         self.n_outputs, self.dtype = problem.widths[-1], dtype
 
     def __iter__(self) -> Iterator[tuple[Any, NDArray, NDArray | None, NDArray]]:
         order, rng = self.order, self.rng
         others = rng.permutation(order)
-        shares = rng.beta(self.alpha, self.alpha, len(order))
+        n_batches = -(-len(order) // self.batch_size)
+        shares = np.repeat(rng.beta(self.alpha, self.alpha, n_batches), self.batch_size)
         for start in range(0, len(order), self.step):
             run = slice(start, start + self.step)
-            rows, other, share = order[run], others[run], shares[run]
+            rows, other = order[run], others[run]
+            share = shares[run][: len(rows)]
             weight = None if self.weight is None else mixed(self.weight, rows, other, share)
             y = self._targets(rows, other, share)
             yield mixed(self.X, rows, other, share), y, weight, np.arange(len(rows))
@@ -78,13 +83,13 @@ class Mixup:
 def mixed(a: Any, rows: NDArray, other: NDArray, share: NDArray) -> Any:
     """Return share * a[rows] + (1 - share) * a[other] in the dtype of a, row by row."""
     share = share.astype(a.dtype)
-    own, others = a[rows], a[other]
     if issparse(a):
+        own, others = a[rows], a[other]
         own.data *= np.repeat(share, np.diff(own.indptr))
         others.data *= np.repeat(1 - share, np.diff(others.indptr))
         return own + others
-    share = share.reshape(-1, *[1] * (a.ndim - 1))
-    own *= share
-    others *= 1 - share
+    own, others = a.take(rows, axis=0), a.take(other, axis=0)
+    own -= others
+    own *= share.reshape(-1, *[1] * (a.ndim - 1))
     own += others
     return own

@@ -176,7 +176,8 @@ class StochasticFit(Fit):
         """Return what is handed to C in an epoch: X, y, sample weights, and the order of rows."""
         problem, order, step = self.problem, self.order, self._run_length()
         if self.est.mixup:
-            return Mixup(self.est.mixup, problem, self.y, self.dtype, order, step, self.rng)
+            sizes = (self.batch_size, step)
+            return Mixup(self.est.mixup, problem, self.y, self.dtype, order, *sizes, self.rng)
         X, y, weight = problem.X, self.y, problem.engine_weight()
         return [(X, y, weight, order[i : i + step]) for i in range(0, len(order), step)]
 
