@@ -40,6 +40,18 @@ REGRESSOR = [
     ({}, OWN | {"X_val": X_val[:, :3]}, "X_val.*3 features.* expecting 4"),
     ({}, OWN | {"y_val": X_val[:, :2]}, "y_val.*y has 2 outputs, but the network has 1"),
     ({}, {"X_val": X_val}, "X_val given without y_val"),
+    ({"loss": "poisson"}, {}, "loss='poisson' needs y >= 0, but y holds -"),
+    ({"loss": "gamma"}, {"y": np.maximum(z, 0)}, "loss='gamma' needs y > 0, but y holds 0"),
+    (
+        {"loss": "gamma", "out_activation": "identity"},
+        {"y": np.abs(z)},
+        "loss='gamma' needs positive outputs, .*out_activation='identity'",
+    ),
+    (
+        {"loss": "poisson"},
+        {"y": np.abs(z), "X_val": X_val, "y_val": X_val[:, 0]},
+        "y_val.*loss='poisson' needs y >= 0",
+    ),
 ]
 # ... and of the classifier.
 CLASSIFIER = [
