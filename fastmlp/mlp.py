@@ -270,11 +270,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         - 'uniform': uniform in ``[-scale, scale]``, whatever the widths.
 
     mixup : float, default=0.0
-        Parameter of the Beta distribution by which each sample of a mini-batch is mixed with
-        another one: X, targets and sample weights become ``s * own + (1 - s) * other`` with a new
-        share s in every epoch (Zhang et al. 2018, ICLR, arXiv:1710.09412). 0: none; 0.1 to 0.4 are
-        usual. `loss_curve_` is the loss on mixed samples, validation data are not mixed. Not
-        available with 'lbfgs'.
+        Parameter of the Beta distribution by which each sample is mixed with another one: X,
+        targets and sample weights become ``s * own + (1 - s) * other``, with new pairs in every
+        epoch and a new share s in every mini-batch (Zhang et al. 2018, ICLR, arXiv:1710.09412). 0:
+        none; 0.1 to 0.4 are usual. CSR matrices stay sparse, with up to twice the non-zeros.
+        `loss_curve_` is the loss on mixed samples, validation data are not mixed. Not available
+        with 'lbfgs'.
 
     Attributes
     ----------
@@ -907,11 +908,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         - 'uniform': uniform in ``[-scale, scale]``, whatever the widths.
 
     mixup : float, default=0.0
-        Parameter of the Beta distribution by which each sample of a mini-batch is mixed with
-        another one: X, targets and sample weights become ``s * own + (1 - s) * other`` with a new
-        share s in every epoch (Zhang et al. 2018, ICLR, arXiv:1710.09412). 0: none; 0.1 to 0.4 are
-        usual. `loss_curve_` is the loss on mixed samples, validation data are not mixed. Not
-        available with 'lbfgs'.
+        Parameter of the Beta distribution by which each sample is mixed with another one: X,
+        targets and sample weights become ``s * own + (1 - s) * other``, with new pairs in every
+        epoch and a new share s in every mini-batch (Zhang et al. 2018, ICLR, arXiv:1710.09412). 0:
+        none; 0.1 to 0.4 are usual. CSR matrices stay sparse, with up to twice the non-zeros.
+        `loss_curve_` is the loss on mixed samples, validation data are not mixed. Not available
+        with 'lbfgs'.
 
     Attributes
     ----------
