@@ -8,6 +8,7 @@
 #include <math.h>
 
 #define FM_ISA generic
+#define FM_NOT_FUSED
 #define FM_MR 4
 #define FM_KC 256
 

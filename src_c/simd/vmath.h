@@ -2,11 +2,11 @@
  *
  * The same operations in the same order on every ISA, so the same bits on every
  * ISA with a fused multiply-add. NaN gives NaN. The polynomials are minimax
- * fits but for v_mills (Remez exchange in 50 digits; their leading coefficients rounded to T
+ * fits but for v_mills and v_log_cosh (Remez exchange in 50 digits; their leading coefficients rounded to T
  * first and the rest fitted again).
  *
  * Largest errors in units in the last place (tests/c/test_vmath.c, 2^26 and 2^23 random arguments;
- * exp, log, tanh, logistic: f32 all 2^32, f64 2^28; normal_cdf: f32 all of its range),
+ * exp, log, tanh, logistic: f32 all 2^32, f64 2^28),
  * nanoseconds per element in L1 (AVX2, Zen 4, gcc 12):
  *                     f32             f64
  *     exp             1.08  0.34      1.08  0.97
@@ -16,8 +16,7 @@
  *     tanh            2.53  0.44      2.58  1.20
  *     logistic        2.49  0.38      2.47  1.06
  *     softplus        1.66  1.33      1.61  3.56
- *     normal_cdf      2.52  1.56      2.06  4.73
- *     log_cosh        4.43  1.60      5.23  4.09
+ *     log_cosh        2.69  1.60      2.64  4.70
  *     logistic_loss   1.56  1.49      1.71  3.83
  */
 #ifndef FM_VMATH_H
@@ -216,81 +215,123 @@ FM_INLINE V v_log1p(V x)
 /* ln (1 + e^x). */
 FM_INLINE V v_softplus(V x) { return v_max(v_zero(), x) + v_log1p(v_exp(v_neg(v_abs(x)))); }
 
-/* y e^(-x^2 / 2) for |y| <= 1 is zero from here on. */
+/* x^2, rounded, and what is missing. */
+FM_INLINE V v_square(V x, V *low)
+{
+    V square = x * x;
+#ifdef FM_NOT_FUSED
+    V h = v_from_bits(v_bits(x) & ~(((TI)1 << (FM_MANTISSA / 2 + 1)) - 1)); /* h^2 is exact */
+    *low = (h * h - square) + (x - h) * (x + h);
+#else
+    *low = v_fma(x, x, v_neg(square));
+#endif
+    return square;
+}
+
+/* The density of the standard normal distribution at 0, 1 / sqrt(2 pi). */
+#define FM_DENSITY 0.39894228040143267793994605993438
+
+/* Its lower tail Phi(-x) e^(x^2 / 2), Mills' ratio, as a quotient, 0 <= x <= FM_NORMAL_NONE. Times
+ * x + 1 it is between 0.5 and FM_DENSITY: FM_DENSITY + p / q, where p / q is so small that its
+ * rounding errors hardly matter. The relative error is 2^-26.5 (f32), 2^-56.5 (f64) by the fit
+ * (least squares, reweighted until nearly minimax; coefficients rounded one after the other, the
+ * rest fitted again). The scale of p and q, 17/16 in f32, was chosen from 1, 33/32, ... by the
+ * largest error of gelu. */
+FM_INLINE V v_mills(V x, V square, V *denominator)
+{
+#if FM_F64
+    static const T p[] = {0x1.9deeb30af26bcp-4,  0x1.6932360b1cb0ep-2,  0x1.95c52d58a15b9p-2,
+                          0x1.01c378d17254cp-2,  0x1.b2f90095d587ap-4,  0x1.0452fc5f3198ap-5,
+                          0x1.c4f36b865a5ebp-8,  0x1.1d550490e6703p-10, 0x1.f6d3152dbb23cp-14,
+                          0x1.1b22aca8c59cep-17, 0x1.3b6c61f26ea4bp-22};
+    static const T q[] = {1,
+                          0x1.3ec5049f578ccp+1,
+                          0x1.73c900718bd56p+1,
+                          0x1.0ca4b85c1a1b1p+1,
+                          0x1.0bee90eb70c84p+0,
+                          0x1.84749523315c2p-2,
+                          0x1.a33d4437cd039p-4,
+                          0x1.5258433f8828ap-6,
+                          0x1.928af012e6702p-9,
+                          0x1.52d246dcd3f64p-12,
+                          0x1.6f36283a925c8p-16,
+                          0x1.8b5316e87dd8fp-21};
+#else
+    static const T p[] = {0x1.b7cd9ap-4f, 0x1.2e1056p-2f, 0x1.5d8050p-3f, 0x1.86a254p-5f,
+                          0x1.979470p-8f};
+    static const T q[] = {0x1.1p+0f,      0x1.db4148p+0f, 0x1.65f156p+0f,
+                          0x1.288e6cp-1f, 0x1.14a474p-3f, 0x1.feda60p-7f};
+#endif
+    enum { P = sizeof(p) / sizeof(p[0]), Q = sizeof(q) / sizeof(q[0]) };
+    V pv = v_fma(x, v_poly(square, p + 1, P / 2, 2), v_poly(square, p, P - P / 2, 2));
+    V qv = v_fma(x, v_poly(square, q + 1, Q / 2, 2), v_poly(square, q, Q - Q / 2, 2));
+    *denominator = v_fma(qv, x, qv);
+    return v_fma(v_const(FM_DENSITY), qv, pv);
+}
+
+/* x Phi(-x) and e^(-x^2 / 2) are zero from NONE on; times UP they are normal numbers up to there. */
 #if FM_F64
 #define FM_NORMAL_NONE 39
+#define FM_NORMAL_UP 0x1p512
+#define FM_NORMAL_DOWN 0x1p-512
 #else
 #define FM_NORMAL_NONE 15
+#define FM_NORMAL_UP 0x1p64f
+#define FM_NORMAL_DOWN 0x1p-64f
 #endif
 
-/* (y + y_low) e^(c - x^2 / 2), 0 <= x <= FM_NORMAL_NONE; y_low and c correct rounding errors. A
- * relative error of x^2 would come out x^2 / 2 times as large: x^2 is h^2 + (x - h) (x + h), where
- * h, x with half its bits, has an exact square. */
-FM_INLINE V v_mul_gauss(V y, V y_low, V c, V x)
+/* Phi(-x) FM_NORMAL_UP as a sum with *low, and *slope = Phi(-x) - x phi(x). With x^2 = 2 k ln 2 + r
+ *   Phi(-x) = n / d (1 + g) 2^-k,   g = e^(-r / 2) - 1,
+ * and *low holds what is rounded away in n (1 / d) and in (1 + g). */
+FM_INLINE V v_normal_tail(V x, V *low, V *slope)
 {
-    V h = v_from_bits(v_bits(x) & ~(((TI)1 << (FM_MANTISSA / 2 + 1)) - 1));
-    V a = v_set1((T)-0.5) * h * h, b = v_set1((T)-0.5) * (x - h) * (x + h);
-    V magic = v_set1(FM_MAGIC + 2 * FM_BIAS);
-    V t = v_fma(a, v_set1(FM_LOG2E), magic);
-    V k = t - magic;
-    V r = v_fnma(k, v_set1(FM_LN2_HI), a) + v_fnma(k, v_set1(FM_LN2_LO), b + c);
-    V s2, s1 = v_split_power(t, &s2);
-    return (v_fma(y, v_expm1_reduced(r), y_low) + y) * s1 * s2;
+    const T ln2_hi = 2 * FM_LN2_HI, ln2_lo = 2 * FM_LN2_LO;
+    V square_low, square = v_square(x, &square_low);
+    V t = v_fma(square, v_set1((T)(FM_LOG2E / 2)), v_set1(FM_MAGIC));
+    V k = t - v_set1(FM_MAGIC);
+    V r = v_fnma(k, v_set1(ln2_hi), square) + v_fnma(k, v_set1(ln2_lo), square_low);
+    V g = v_expm1_reduced(v_set1((T)-0.5) * r);
+    V scale = v_from_bits(v_bits(v_set1(FM_NORMAL_UP)) - (v_bits(t) << FM_MANTISSA)); /* 2^-k */
+    V d, n = v_mills(x, square, &d);
+    V inverse = v_set1(1) / d, ratio = n * inverse, y = ratio * scale;
+    V tail = v_fma(y, g, y);
+    V missing = v_fnma(ratio, d, n); /* of n in ratio * d */
+    *low = v_fma(y, g, v_fma(missing, inverse * scale, y - tail));
+    V s = v_fnma(x, v_const(FM_DENSITY), ratio);
+    *slope = v_fma(s, g, s) * scale * v_set1(FM_NORMAL_DOWN);
+    return tail;
 }
 
-/* Mills' ratio e^(x^2 / 2) Phi(-x) as ratio * e^c, 0 <= x <= FM_NORMAL_NONE. Times x + 5/4 it is
- * between 0.4 and 0.63 and level at 0, and a polynomial of (m - x) / (m + x), which maps the half
- * line to ]-1, 1] (Shepherd, Laframboise 1981, "Chebyshev approximation of (1 + 2x) exp(x^2)
- * erfc x in 0 <= x < inf", Mathematics of Computation 36), with a relative error of 2^-27.6 (f32),
- * 2^-55.2 (f64) by the fit (least squares, reweighted until nearly minimax). c takes back the rounding of x + 5/4 and of the quotient; without it
- * v_gelu is off by 3.6 ULP. 1 / w is near enough to 2 for that. */
-FM_INLINE V v_mills(V x, V *c)
-{
-#if FM_F64
-    static const T p[] = {0x1.e6356d6f765f3p-2,   0x1.f1a6da179bf88p-4,   0x1.05dd0fca88a8cp-4,
-                          0x1.2bd247e1a2d98p-6,   -0x1.0a13323ed578cp-7,  -0x1.143cb8a9b6eabp-6,
-                          -0x1.e21343e9c7ff1p-7,  -0x1.22fb9e576ad8fp-7,  -0x1.fc9dcc3f60cd4p-9,
-                          -0x1.22cd1a9fbda82p-10, -0x1.8e5945b0bba10p-14, 0x1.56177d9e7689cp-14,
-                          0x1.3b77bae09a1a0p-15,  0x1.2f9e5c70464bep-20,  -0x1.27d8d2aed7516p-18,
-                          -0x1.22adfaabf2be7p-20, 0x1.b72ed689783e8p-22,  0x1.c7e93c19fb13ap-23,
-                          -0x1.4454ca94e317cp-25, -0x1.1f28855e6266bp-25, 0x1.70f2f201d37d6p-28,
-                          0x1.02703da9c06a7p-28,  -0x1.1109ccc88855dp-30};
-    const T m = (T)5.5;
-#else
-    static const T p[] = {0x1.fb8d36p-2f,  0x1.1d4ad8p-3f,  0x1.716a3ap-5f,  -0x1.5dc040p-7f,
-                          -0x1.9121e0p-6f, -0x1.031398p-6f, -0x1.3f3224p-8f, 0x1.08f4b2p-13f,
-                          0x1.51b016p-11f, 0x1.9170e8p-14f, -0x1.4d4f9ap-14f};
-    const T m = 4;
-#endif
-    enum { PAIRS = (int)(sizeof(p) / sizeof(p[0])) / 2 };
-    const T k = (T)1.25;
-    V t = v_set1(2 * m) / (x + v_set1(m)) - v_set1(1);
-    V tt = t * t;
-    V q = v_fma(t, v_poly(tt, p + 2, PAIRS, 2), v_poly(tt, p + 1, PAIRS, 2));
-    V w = v_fma(t, q, v_set1(p[0])); /* last, so that only one rounding counts */
-    V d = x + v_set1(k), ratio = w / d;
-    V error = v_fma(ratio, d - v_set1(k) - x, v_fnma(ratio, d, w));
-    *c = error + error;
-    return ratio;
-}
-
-/* Phi(x), the distribution function of the standard normal distribution, to full relative
- * accuracy in its lower tail. */
-FM_INLINE V v_normal_cdf(V x)
-{
-    V y = v_min(v_set1(FM_NORMAL_NONE), v_abs(x));
-    V c, ratio = v_mills(y, &c);
-    V p = v_mul_gauss(ratio, v_zero(), c, y);
-    return v_select(v_lt(v_zero(), x), v_set1(1) - p, p);
-}
-
-/* ln cosh x = ln (1 + m^2 / (2 + 2 m)), m = e^|x| - 1, without cancellation anywhere. From
- * -FM_EXP_NONE on it is |x| - ln 2. */
+/* ln cosh x: x^2 times a polynomial of x^2 up to 1, with a relative error of 2^-27.2 (f32), 2^-57.1
+ * (f64), and |x| - ln 2 + ln (1 + e^-2|x|) beyond. */
 FM_INLINE V v_log_cosh(V x)
 {
-    V a = v_abs(x), y = v_min(v_set1(-FM_EXP_NONE), a);
-    V m = v_expm1(y);
-    return v_log1p(m * m / (m + m + v_set1(2))) + (a - y);
+#if FM_F64
+    static const T c[] = {0.5,
+                          -0x1.555555555554cp-4,
+                          0x1.6c16c16c15d25p-6,
+                          -0x1.ba1ba1b991fccp-8,
+                          0x1.1ea5d387ac86dp-9,
+                          -0x1.833d98f9c72a9p-11,
+                          0x1.0d0b1f6839fefp-12,
+                          -0x1.7d9f566c4e5a6p-14,
+                          0x1.12dbac3249951p-15,
+                          -0x1.8ff99bbedbc44p-17,
+                          0x1.22d2af62ac1e2p-18,
+                          -0x1.9ad70cb418c63p-20,
+                          0x1.094c4e791bb46p-21,
+                          -0x1.1a6bab51076bdp-23,
+                          0x1.a5128fbcc7d4ep-26,
+                          -0x1.3d390a26bcfe8p-29};
+#else
+    static const T c[] = {0.5f,           -0x1.555550p-4f,  0x1.6c1432p-6f,  -0x1.b9bf8ap-8f,
+                          0x1.1b88ccp-9f, -0x1.658f9ap-11f, 0x1.753b72p-13f, -0x1.b5e76ep-16f};
+#endif
+    enum { PAIRS = (int)(sizeof(c) / sizeof(c[0])) / 2 };
+    V a = v_abs(x), u = a * a, uu = u * u;
+    V small = u * v_fma(u, v_poly(uu, c + 1, PAIRS, 2), v_poly(uu, c, PAIRS, 2));
+    V large = (a - v_const(0.69314718055994530941723212145818)) + v_log1p(v_exp(v_set1(-2) * a));
+    return v_select(v_lt(a, v_set1(1)), small, large);
 }
 
 /* Cross-entropy of the target y in [0, 1] and logistic(z), by z: y ln(1 + e^-z) +

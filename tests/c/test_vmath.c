@@ -102,7 +102,6 @@ ARRAY_OF(log, v_log(z))
 ARRAY_OF(log1p, v_log1p(z))
 ARRAY_OF(tanh, v_tanh(z))
 ARRAY_OF(logistic, v_logistic(z))
-ARRAY_OF(normal_cdf, v_normal_cdf(z))
 ARRAY_OF(log_cosh, v_log_cosh(z))
 ARRAY_OF(logistic_loss, v_logistic_loss(v_set1((T)TARGET), z))
 
@@ -144,51 +143,52 @@ FROM_PREACTIVATION(hardswish)
 FROM_OUTPUT(hardsigmoid, none)
 
 #define EVERYWHERE -INFINITY, INFINITY
+/* A subnormal result may be zero; with flush-to-zero numbers on the way to a result may be, too. */
+enum { KEPT, FLUSHED, FLUSHED_ON_THE_WAY };
 #define NONE FM_EXP_NONE
 static const struct function {
     const char *name;
     void (*array)(T *restrict out, const T *restrict x, int n);
     R (*ref)(R x);
-    double bound;    /* in ULP of the result, or of floor if that is larger */
+    double bound; /* in ULP of the result, or of floor if that is larger */
     double floor;
-    T from, to;      /* half of the random arguments fall here */
-    T low, high;     /* the domain */
-    int flushes;     /* a subnormal result may be zero */
+    T from, to; /* half of the random arguments fall here */
+    T low, high; /* the domain */
+    int subnormals; /* what may become of them */
 } functions[] = {
-    {"exp", array_exp, REF(exp), 1.2, 0, FM_EXP_LO, FM_EXP_HI, EVERYWHERE, 0},
-    {"expm1", array_expm1, REF(expm1), 2.2, 0, NONE, -NONE, -INFINITY, FM_EXP_HI - 1, 0},
-    {"log", array_log, REF(log), 1.0, 0, (T)0.5, 2, EVERYWHERE, 0},
+    {"exp", array_exp, REF(exp), 1.2, 0, FM_EXP_LO, FM_EXP_HI, EVERYWHERE, KEPT},
+    {"expm1", array_expm1, REF(expm1), 2.2, 0, NONE, -NONE, -INFINITY, FM_EXP_HI - 1, KEPT},
+    {"log", array_log, REF(log), 1.0, 0, (T)0.5, 2, EVERYWHERE, KEPT},
     {"log1p", array_log1p, REF(log1p), 1.4, 0, (T)-0.99, 2, -1 + (T)(FM_F64 ? 0x1p-53 : 0x1p-24),
-     (T)0x1p100, 0},
-    {"tanh", array_tanh, REF(tanh), 2.7, 0, NONE / 2, -NONE / 2, EVERYWHERE, 0},
-    {"logistic", array_logistic, ref_logistic, 2.7, 0, NONE, -NONE, EVERYWHERE, 1},
-    {"normal_cdf", array_normal_cdf, ref_normal_cdf, 2.8, 0, -FM_NORMAL_NONE, 8, EVERYWHERE, 0},
-    {"softplus", array_softplus, ref_softplus, 2, 0, FM_EXP_LO, -NONE, EVERYWHERE, 0},
-    {"log_cosh", array_log_cosh, ref_log_cosh, 5.5, 0, NONE, -NONE, EVERYWHERE, 0},
-    {"logistic_loss", array_logistic_loss, ref_logistic_loss, 3, 0, NONE, -NONE, EVERYWHERE, 0},
-    {"leaky_relu", array_leaky_relu, ref_leaky_relu, 1, 0, -2, 2, EVERYWHERE, 0},
-    {"elu", array_elu, ref_elu, 3, 0, NONE, 1, EVERYWHERE, 0},
-    {"selu", array_selu, ref_selu, 3, 0, NONE, 1, EVERYWHERE, 0},
-    {"celu", array_celu, ref_celu, 3, 0, NONE, 1, EVERYWHERE, 0},
-    {"gelu", array_gelu, ref_gelu, 3, 0, -FM_NORMAL_NONE, 8, EVERYWHERE, 0},
-    {"silu", array_silu, ref_silu, 3, 0, FM_EXP_LO, -NONE, EVERYWHERE, 0},
-    {"mish", array_mish, ref_mish, 3, 0, FM_EXP_LO, -NONE, EVERYWHERE, 0},
-    {"softsign", array_softsign, ref_softsign, 3, 0, -10, 10, EVERYWHERE, 0},
-    {"relu6", array_relu6, ref_relu6, 1, 0, -1, 7, EVERYWHERE, 0},
-    {"hardsigmoid", array_hardsigmoid, ref_hardsigmoid, 3, 0, -4, 4, EVERYWHERE, 0},
-    {"hardswish", array_hardswish, ref_hardswish, 3, 0, -4, 4, EVERYWHERE, 0},
-    {"leaky_relu'", array_dleaky_relu, ref_dleaky_relu, 4, 0.5, -2, 2, EVERYWHERE, 0},
-    {"elu'", array_delu, ref_delu, 4, 0.5, NONE, 1, EVERYWHERE, 0},
-    {"selu'", array_dselu, ref_dselu, 4, 0.5, NONE, 1, EVERYWHERE, 0},
-    {"celu'", array_dcelu, ref_dcelu, 4, 0.5, NONE, 1, EVERYWHERE, 0},
-    {"gelu'", array_dgelu, ref_dgelu, 4, 0.5, -FM_NORMAL_NONE, 8, EVERYWHERE, 0},
-    {"silu'", array_dsilu, ref_dsilu, 4, 0.5, FM_EXP_LO, -NONE, EVERYWHERE, 0},
-    {"mish'", array_dmish, ref_dmish, 4, 0.5, FM_EXP_LO, -NONE, EVERYWHERE, 0},
-    {"softplus'", array_dsoftplus, ref_logistic, 4, 0.5, FM_EXP_LO, -NONE, EVERYWHERE, 0},
-    {"softsign'", array_dsoftsign, ref_dsoftsign, 4, 0.5, -10, 10, EVERYWHERE, 0},
-    {"relu6'", array_drelu6, ref_drelu6, 4, 0.5, -1, 7, EVERYWHERE, 0},
-    {"hardsigmoid'", array_dhardsigmoid, ref_dhardsigmoid, 4, 0.5, -4, 4, EVERYWHERE, 0},
-    {"hardswish'", array_dhardswish, ref_dhardswish, 4, 0.5, -4, 4, EVERYWHERE, 0},
+     (T)0x1p100, KEPT},
+    {"tanh", array_tanh, REF(tanh), 2.7, 0, NONE / 2, -NONE / 2, EVERYWHERE, KEPT},
+    {"logistic", array_logistic, ref_logistic, 2.7, 0, NONE, -NONE, EVERYWHERE, FLUSHED},
+    {"softplus", array_softplus, ref_softplus, 2, 0, FM_EXP_LO, -NONE, EVERYWHERE, KEPT},
+    {"log_cosh", array_log_cosh, ref_log_cosh, 3, 0, NONE, -NONE, EVERYWHERE, KEPT},
+    {"logistic_loss", array_logistic_loss, ref_logistic_loss, 3, 0, NONE, -NONE, EVERYWHERE, KEPT},
+    {"leaky_relu", array_leaky_relu, ref_leaky_relu, 1, 0, -2, 2, EVERYWHERE, KEPT},
+    {"elu", array_elu, ref_elu, 3, 0, NONE, 1, EVERYWHERE, KEPT},
+    {"selu", array_selu, ref_selu, 3, 0, NONE, 1, EVERYWHERE, KEPT},
+    {"celu", array_celu, ref_celu, 3, 0, NONE, 1, EVERYWHERE, FLUSHED_ON_THE_WAY},
+    {"gelu", array_gelu, ref_gelu, 3, 0, -FM_NORMAL_NONE, 8, EVERYWHERE, FLUSHED_ON_THE_WAY},
+    {"silu", array_silu, ref_silu, 3, 0, FM_EXP_LO, -NONE, EVERYWHERE, KEPT},
+    {"mish", array_mish, ref_mish, 3, 0, FM_EXP_LO, -NONE, EVERYWHERE, FLUSHED_ON_THE_WAY},
+    {"softsign", array_softsign, ref_softsign, 3, 0, -10, 10, EVERYWHERE, KEPT},
+    {"relu6", array_relu6, ref_relu6, 1, 0, -1, 7, EVERYWHERE, KEPT},
+    {"hardsigmoid", array_hardsigmoid, ref_hardsigmoid, 3, 0, -4, 4, EVERYWHERE, KEPT},
+    {"hardswish", array_hardswish, ref_hardswish, 3, 0, -4, 4, EVERYWHERE, KEPT},
+    {"leaky_relu'", array_dleaky_relu, ref_dleaky_relu, 4, 0.5, -2, 2, EVERYWHERE, KEPT},
+    {"elu'", array_delu, ref_delu, 4, 0.5, NONE, 1, EVERYWHERE, KEPT},
+    {"selu'", array_dselu, ref_dselu, 4, 0.5, NONE, 1, EVERYWHERE, KEPT},
+    {"celu'", array_dcelu, ref_dcelu, 4, 0.5, NONE, 1, EVERYWHERE, KEPT},
+    {"gelu'", array_dgelu, ref_dgelu, 4, 0.5, -FM_NORMAL_NONE, 8, EVERYWHERE, KEPT},
+    {"silu'", array_dsilu, ref_dsilu, 4, 0.5, FM_EXP_LO, -NONE, EVERYWHERE, FLUSHED_ON_THE_WAY},
+    {"mish'", array_dmish, ref_dmish, 4, 0.5, FM_EXP_LO, -NONE, EVERYWHERE, FLUSHED_ON_THE_WAY},
+    {"softplus'", array_dsoftplus, ref_logistic, 4, 0.5, FM_EXP_LO, -NONE, EVERYWHERE, KEPT},
+    {"softsign'", array_dsoftsign, ref_dsoftsign, 4, 0.5, -10, 10, EVERYWHERE, KEPT},
+    {"relu6'", array_drelu6, ref_drelu6, 4, 0.5, -1, 7, EVERYWHERE, KEPT},
+    {"hardsigmoid'", array_dhardsigmoid, ref_dhardsigmoid, 4, 0.5, -4, 4, EVERYWHERE, KEPT},
+    {"hardswish'", array_dhardswish, ref_dhardswish, 4, 0.5, -4, 4, EVERYWHERE, KEPT},
 };
 
 /* |got - want| in units of the last place of want; an infinite got counts as
@@ -225,7 +225,7 @@ static void measure(const struct function *f, const T *x, struct result *result)
         double u = ulps(out[i], want, f->floor);
         if (x[i] < f->low || x[i] > f->high)
             continue;
-        if (f->flushes && out[i] == 0 && want > 0 && want < MIN_NORMAL)
+        if (f->subnormals == FLUSHED && out[i] == 0 && want > 0 && want < MIN_NORMAL)
             u = 0;
         if (u > result->max_ulp) {
             result->max_ulp = u;
@@ -241,8 +241,10 @@ static void measure(const struct function *f, const T *x, struct result *result)
     for (int i = 0; i < BLOCK; i++) {
         int subnormal = (x[i] != 0 && fabs(x[i]) < MIN_NORMAL);
         int same = to_bits(out[i]) == to_bits(flushed[i]) || (isnan(out[i]) && isnan(flushed[i])) ||
-                   fabs(out[i] - flushed[i]) <=
-                       2 * MIN_NORMAL + f->floor * (FM_F64 ? DBL_EPSILON : FLT_EPSILON);
+                   (fabs(out[i]) <= MIN_NORMAL && flushed[i] == 0);
+        if (f->subnormals == FLUSHED_ON_THE_WAY)
+            same |= fabs(out[i] - flushed[i]) <=
+                    2 * MIN_NORMAL + f->floor * (FM_F64 ? DBL_EPSILON : FLT_EPSILON);
         CHECK(same || subnormal, "%s(%a) = %a, but %a when subnormals are flushed", f->name,
               (double)x[i], (double)out[i], (double)flushed[i]);
     }
@@ -254,7 +256,7 @@ static void report(const struct function *f, const struct result *result)
            result->max_ulp, (double)result->at, (unsigned long long)result->checksum);
     fflush(stdout);
     /* Where long double is double the reference itself is off by up to one. */
-    const double fused = strcmp(FM_ISA_NAME, "generic") ? 1 : 1.3;
+    const double fused = strcmp(FM_ISA_NAME, "generic") ? 1 : 1.4;
     const double bound = f->bound * fused + (FM_F64 && LDBL_MANT_DIG == DBL_MANT_DIG);
     CHECK(result->max_ulp <= bound, "%s: %g ULP at %a", f->name, result->max_ulp,
           (double)result->at);
