@@ -113,6 +113,15 @@ def test_classes_are_the_rows_of_the_engine():
             assert cls().choice == (name, *values)
 
 
+def test_users_are_told_of_every_member():
+    readme = (ROOT / "README.md").read_text()
+    for name, cls in activations.ACTIVATIONS.items():
+        assert f"- '{name}': " in MLPClassifier.__doc__
+        assert f"- '{name}': " in MLPRegressor.__doc__
+        in_scikit_learn = name in ("identity", "logistic", "tanh", "relu")
+        assert in_scikit_learn or f"`{name}`" in readme, f"README.md does not list {cls}"
+
+
 def test_generated_text_is_up_to_date():
     """`make build` writes it."""
     spec = importlib.util.spec_from_file_location("generate", ROOT / "tools" / "generate.py")

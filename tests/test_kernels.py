@@ -338,6 +338,23 @@ def test_every_hidden_activation(hidden, dtype, isa):
         assert_matches(actual, problems.train(reference, p, "sgd", batch_size=29), p)
 
 
+SLOPES = [name for name, row in _core.ACTIVATIONS.items() if not row.from_output]
+
+
+@pytest.mark.parametrize("density", [None, 0.3], ids=["dense", "csr"])
+@pytest.mark.parametrize("hidden", SLOPES)
+def test_derivatives_that_are_kept(hidden, density, dtype, isa):
+    """More rows than a block has, narrow and wide outputs, one thread and two."""
+    for units in ([7, 19, 33], [40, 70, 2]):
+        p = problems.make(units, _core.MAX_BLOCK + 77, dtype, hidden=hidden, density=density)
+        loss, grad = problems.loss_grad(_core, p, isa=isa, n_threads=1)
+        assert_matches((loss, grad), problems.loss_grad(reference, p), p)
+        trained = problems.train(_core, p, "sgd", isa=isa, n_threads=1)
+        assert_matches(trained, problems.train(reference, p, "sgd"), p)
+        assert_same_bits(problems.loss_grad(_core, p, isa=isa, n_threads=2), (loss, grad))
+        assert_same_bits(problems.train(_core, p, "sgd", isa=isa, n_threads=2), trained)
+
+
 def test_layers_may_have_different_activations(dtype, isa):
     hidden = ["relu", "tanh", "identity", "logistic"]
     p = problems.make([6, 11, 7, 13, 9, 4], 30, dtype, hidden=hidden, loss="binary_log_loss")
