@@ -518,6 +518,10 @@ def test_warm_starts_go_on_with_the_curves():
     est.fit(X, y, X_val=X_val, y_val=y_val).fit(X, y, X_val=X_val, y_val=y_val)
     assert len(est.validation_scores_) == len(est.validation_loss_curve_) == 8
     assert est.fit(X, y).validation_scores_ == est.validation_scores_[:8]
+    est.set_params(early_stopping=True, validation_fraction=0.5).fit(X, y)
+    assert len(est.validation_scores_) == len(est.validation_loss_curve_) == 12
+    assert np.isfinite(est.validation_loss_curve_).all()
+    est.set_params(early_stopping=False)
     assert not hasattr(est.set_params(warm_start=False).fit(X, y), "validation_loss_curve_")
 
 

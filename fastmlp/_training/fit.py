@@ -59,7 +59,8 @@ class Fit:
     def _watch(self, data: Problem, dtype: np.dtype, own: bool) -> None:
         """Evaluate the network on these data, which are the user's own or split off."""
         scoring = self.est.scoring
-        with_loss = own or scoring is not None
+        begun = hasattr(self.state, "validation_loss_curve")
+        with_loss = own or begun or scoring is not None
         self.evaluation = Evaluation(
             self.est, data, self.state, dtype, scoring=scoring, with_loss=with_loss
         )
