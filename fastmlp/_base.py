@@ -20,7 +20,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import __version__, _core, _files, _network
+from . import __version__, _core, _files, _network, _structure
 from ._families import Choice
 from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
@@ -249,7 +249,7 @@ class BaseMLP(BaseEstimator):
                 fit.run()
             if not incremental and hasattr(self, "_session"):
                 self._session.finish()
-            if not _network.all_finite(*self.coefs_, *self.intercepts_):
+            if not _network.all_finite(*fit.state.coefs, *fit.state.intercepts):
                 message = (
                     "Solver produced non-finite parameter weights. The input data may"
                     " contain large values and need to be preprocessed."
@@ -281,6 +281,7 @@ class BaseMLP(BaseEstimator):
         if incremental:
             self._take_classes(y, classes)
         hidden = _network.hidden_widths(self.hidden_layer_sizes)
+        structure = _network.structure(self, len(hidden))
         X, y = self._validate_data(X, y, reset=fresh)
         targets = self._encode(y, incremental)
         if sample_weight is not None:
@@ -291,9 +292,7 @@ class BaseMLP(BaseEstimator):
             self.n_layers_ = len(widths)
             dtype = _network.net_dtype(self, X)
             activations, init = _network.initial_activations(self), named(self, "init")
-            state = State(
-                *_network.initial(widths, dtype, init, activations, rng, self.fit_intercept)
-            )
+            state = State(*_network.initial(widths, dtype, init, activations, rng, structure))
         else:
             widths = self._known_widths(X.shape[1], len(hidden), targets.n_outputs)
             if targets.out_activation != self.out_activation_:
@@ -302,9 +301,11 @@ class BaseMLP(BaseEstimator):
                     f"{targets.out_activation!r} outputs, but the network that is to be trained on "
                     f"has {self.out_activation_!r} ones."
                 )
+            self._check_structure(structure, widths)
             state = State.of(self)
+        state.layout = widths, structure
         self.n_outputs_ = targets.n_outputs
-        problem = self._problem(X, targets, sample_weight, widths)
+        problem = self._problem(X, targets, sample_weight, widths, structure)
         kind = StochasticFit if is_stochastic(self.solver) else LBFGSFit
         own = self._validation_problem(problem, *validation)
         splits = self.early_stopping and kind is StochasticFit
@@ -321,6 +322,7 @@ class BaseMLP(BaseEstimator):
         targets: Labels | Values,
         sample_weight: NDArray | None,
         widths: tuple[int, ...],
+        structure: dict[str, Any],
     ) -> Problem:
         return Problem(
             X,
@@ -330,7 +332,7 @@ class BaseMLP(BaseEstimator):
             _network.activations(self),
             _network.in_bfloat16(self),
             effective_n_threads(self.n_jobs),
-            _network.structure(self, len(widths) - 2),
+            structure,
         )
 
     def _validation_problem(
@@ -369,6 +371,16 @@ class BaseMLP(BaseEstimator):
             )
         return (n_features, *(W.shape[1] for W in coefs))
 
+    def _check_structure(self, structure: dict[str, Any], widths: tuple[int, ...]) -> None:
+        """Refuse to go on with another structure than that of the fitted network."""
+        fitted = _structure.fitted(vars(self))
+        if _structure.of_inference(structure) != fitted:
+            raise ValueError(
+                f"normalization={self.normalization!r} and residual={self.residual!r}, but the "
+                f"network that is to be trained on has {fitted or 'neither'}."
+            )
+        _structure.check(vars(self), widths)
+
     def _encode(self, y: Any, incremental: bool) -> Labels | Values:
         """Return what y means to the network."""
         raise NotImplementedError
@@ -405,13 +417,22 @@ class BaseMLP(BaseEstimator):
         asked, bfloat16 = _network.asked_dtype(self), _network.in_bfloat16(self)
         if _is_plain(X) and self._knows_width(X):
             try:
-                network = fitted["coefs_"], fitted["intercepts_"], layers
+                network = (
+                    *_structure.joined(fitted, fitted["coefs_"], fitted["intercepts_"]),
+                    layers,
+                    _structure.fitted(fitted),
+                )
                 dtype = network[0][0].dtype
                 if part is not None:
                     network = part(*network)
                 if dtype == asked or (asked is None and (X.dtype == _FLOAT32 or dtype == _FLOAT64)):
                     outputs = _core.predict(
-                        X, *network, bfloat16=bfloat16, n_threads=n_threads, check_finite=True
+                        X,
+                        *network[:3],
+                        **network[3],
+                        bfloat16=bfloat16,
+                        n_threads=n_threads,
+                        check_finite=True,
                     )
                     if outputs is not None:
                         return outputs
@@ -422,13 +443,24 @@ class BaseMLP(BaseEstimator):
         coefs, intercepts = self._parameters_for(X)
         if X.dtype != _FLOAT32:
             X = X.astype(coefs[0].dtype, copy=False)
+        structure = _structure.fitted(fitted)
         if part is not None:
-            coefs, intercepts, layers = part(coefs, intercepts, layers)
-        return _core.predict(X, coefs, intercepts, layers, bfloat16=bfloat16, n_threads=n_threads)
+            coefs, intercepts, layers, structure = part(coefs, intercepts, layers, structure)
+        return _core.predict(
+            X,
+            coefs,
+            intercepts,
+            layers,
+            **structure,
+            bfloat16=bfloat16,
+            n_threads=n_threads,
+        )
 
     def _parameters_for(self, X: Any) -> tuple[list[NDArray], list[NDArray]]:
-        """Return weights and biases, checked, in the dtype of the results for X."""
+        """Return coefs and intercepts of ``_structure``, checked, in the dtype of results for X."""
         coefs, intercepts = _network.parameters(self, X.shape[1])
+        _structure.check(vars(self), (X.shape[1], *(W.shape[1] for W in coefs)))
+        coefs, intercepts = _structure.joined(vars(self), coefs, intercepts)
         dtype = _network.asked_dtype(self) or np.result_type(X.dtype, *coefs, *intercepts)
         if dtype != _FLOAT32:
             dtype = _FLOAT64  # wider ones and integers
@@ -510,12 +542,15 @@ class BaseMLP(BaseEstimator):
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X)
         coefs, intercepts = self._parameters_for(X)
-        widths = (X.shape[1], *(W.shape[1] for W in coefs))
-        problem = self._problem(X, targets, sample_weight, widths)
+        widths = (X.shape[1], *(W.shape[1] for W in coefs[: self.n_layers_ - 1]))
+        structure = _structure.fitted(vars(self))
+        problem = self._problem(X, targets, sample_weight, widths, structure)
+        state = State.of(self)
+        state.layout = widths, structure
         scoring = None if self.scoring == "loss" else self.scoring
         name = self._default_score if scoring is None else scoring
         evaluation = Evaluation(
-            self, problem, State.of(self), coefs[0].dtype, scoring=scoring, with_loss=True
+            self, problem, state, coefs[0].dtype, scoring=scoring, with_loss=True
         )
         score, loss = evaluation(coefs, intercepts)
         return {"loss": loss, name if isinstance(name, str) else "score": score}

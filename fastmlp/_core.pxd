@@ -89,11 +89,18 @@ cdef extern from "fastmlp.h" nogil:
         int (*interrupted)(void *arg) noexcept nogil
         void *arg
 
+    ctypedef enum fm_normalization:
+        FM_NO_NORM
+        FM_BATCH_NORM
+        FM_LAYER_NORM
+
     ctypedef struct fm_layer:
         int64_t width
         fm_choice activation
-        double dropout
         bint no_bias
+        fm_normalization normalization
+        double dropout
+        bint residual
 
     ctypedef struct fm_network:
         fm_dtype dtype
@@ -105,6 +112,11 @@ cdef extern from "fastmlp.h" nogil:
     ctypedef struct fm_parameters:
         void *W
         void *b
+        void *scale
+        void *shift
+        void *mean
+        void *variance
+        void *P
 
     ctypedef struct fm_config:
         fm_network network

@@ -361,44 +361,84 @@ cdef int _read_matrix(fm_matrix *X, obj, _Buffers buffers) except -1:
     return 0
 
 
-cdef int _read_params(fm_parameters *parameters, coefs, intercepts, const fm_network *network,
-                      fm_dtype dtype, bint writable, _Buffers buffers) except -1:
-    """Pointers to the arrays of each layer, after a check of shape and dtype."""
+cdef void *_array(values, str kind, int i, int64_t rows, int64_t cols, fm_dtype dtype,
+                  bint writable, _Buffers buffers) except NULL:
+    """A matrix (rows, cols), or with rows < 0 a vector (cols,), after a check of shape and dtype."""
     cdef Py_buffer *view
-    cdef int64_t fan_in = network.n_inputs, fan_out
-    cdef int i, n_layers = network.n_layers, flags = PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0)
-    if len(coefs) != n_layers or len(intercepts) != n_layers:
+    cdef bint right
+    try:
+        view = buffers.get(values, PyBUF_C_CONTIGUOUS | (PyBUF_WRITABLE if writable else 0))
+    except (BufferError, TypeError, ValueError) as error:
         raise ValueError(
-            f"expected coefs and intercepts of {n_layers} layers, "
-            f"got {len(coefs)} and {len(intercepts)}"
+            f"{kind}[{i}] must be a C-contiguous {'writable ' if writable else ''}array: {error}"
+        ) from None
+    if rows < 0:
+        right = view.ndim == 1 and view.shape[0] == cols
+    else:
+        right = view.ndim == 2 and view.shape[0] == rows and view.shape[1] == cols
+    if not right or not _is_float(view, dtype) or not _is_aligned(view):
+        wanted = f"({cols},)" if rows < 0 else f"({rows}, {cols})"
+        raise ValueError(
+            f"{kind}[{i}] must have shape {wanted} and "
+            f"dtype {'float32' if dtype == FM_FLOAT32 else 'float64'}, got shape "
+            f"{np.shape(values)} and dtype {np.asarray(values).dtype}"
         )
-    for i in range(n_layers):
-        fan_out = network.layers[i].width
-        for values in (coefs[i], intercepts[i]):
-            is_coef = values is coefs[i]
-            try:
-                view = buffers.get(values, flags)
-            except (BufferError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{'coefs' if is_coef else 'intercepts'}[{i}] must be a C-contiguous "
-                    f"{'writable ' if writable else ''}array: {error}"
-                ) from None
-            if is_coef:
-                right = view.ndim == 2 and view.shape[0] == fan_in and view.shape[1] == fan_out
-            else:
-                right = view.ndim == 1 and view.shape[0] == fan_out
-            if not right or not _is_float(view, dtype) or not _is_aligned(view):
-                wanted = f"({fan_in}, {fan_out})" if is_coef else f"({fan_out},)"
-                raise ValueError(
-                    f"{'coefs' if is_coef else 'intercepts'}[{i}] must have shape {wanted} and "
-                    f"dtype {'float32' if dtype == FM_FLOAT32 else 'float64'}, got shape "
-                    f"{np.shape(values)} and dtype {np.asarray(values).dtype}"
-                )
-            if is_coef:
-                parameters[i].W = view.buf
-            else:
-                parameters[i].b = view.buf
-        fan_in = fan_out
+    return view.buf
+
+
+cdef int _read_params(_Network network, coefs, intercepts, fm_dtype dtype, bint writable,
+                      bint running, _Buffers buffers) except -1:
+    """Pointers to the arrays of each layer. running: whether averages of batches are among them."""
+    cdef fm_parameters *p = network.parameters
+    cdef const fm_layer *layers = network.c.layers
+    cdef int64_t fan_in = network.c.n_inputs
+    cdef int i, n = network.c.n_layers, n_vectors = n + 2 * network.n_norms
+    if running:
+        n_vectors += 2 * network.n_batch_norms
+    if len(coefs) != n + network.n_projections or len(intercepts) != n_vectors:
+        raise ValueError(
+            f"expected coefs and intercepts of {n} layers, {n + network.n_projections} and "
+            f"{n_vectors} arrays, got {len(coefs)} and {len(intercepts)}"
+        )
+    for i in range(n):
+        p[i].W = _array(coefs[i], "coefs", i, fan_in, layers[i].width, dtype, writable, buffers)
+        p[i].b = _array(intercepts[i], "intercepts", i, -1, layers[i].width, dtype, writable,
+                        buffers)
+        fan_in = layers[i].width
+    if network.n_projections or network.n_norms:
+        _read_extras(network, coefs, intercepts, dtype, writable, running, buffers)
+    return 0
+
+
+cdef int _read_extras(_Network network, coefs, intercepts, fm_dtype dtype, bint writable,
+                      bint running, _Buffers buffers) except -1:
+    """Projections, which follow the layers' coefs; scales, shifts and averages, the intercepts."""
+    cdef fm_parameters *p = network.parameters
+    cdef const fm_layer *layers = network.c.layers
+    cdef int64_t fan_in = network.c.n_inputs, width
+    cdef int i, n = network.c.n_layers, P = n, scale = n, shift = n + network.n_norms
+    cdef int mean = n + 2 * network.n_norms, variance = mean + network.n_batch_norms
+    for i in range(n):
+        width = layers[i].width
+        p[i].P = p[i].scale = p[i].shift = p[i].mean = p[i].variance = NULL
+        if layers[i].residual and fan_in != width:
+            p[i].P = _array(coefs[P], "coefs", P, fan_in, width, dtype, writable, buffers)
+            P += 1
+        if layers[i].normalization != FM_NO_NORM:
+            p[i].scale = _array(intercepts[scale], "intercepts", scale, -1, width, dtype,
+                                writable, buffers)
+            p[i].shift = _array(intercepts[shift], "intercepts", shift, -1, width, dtype,
+                                writable, buffers)
+            scale += 1
+            shift += 1
+        if layers[i].normalization == FM_BATCH_NORM and running:
+            p[i].mean = _array(intercepts[mean], "intercepts", mean, -1, width, dtype, writable,
+                               buffers)
+            p[i].variance = _array(intercepts[variance], "intercepts", variance, -1, width, dtype,
+                                   writable, buffers)
+            mean += 1
+            variance += 1
+        fan_in = width
     return 0
 
 
@@ -481,6 +521,9 @@ cdef str _bounds(const fm_parameter *p):
     return f"in {left}{p.low:g}, {p.high:g}{right}"
 
 
+cdef dict _NORMALIZATIONS = {None: FM_NO_NORM, "batch": FM_BATCH_NORM, "layer": FM_LAYER_NORM}
+
+
 cdef double _share(str name, double p) except -1:
     if not 0 <= p < 1:
         raise ValueError(f"{name} must be in [0, 1), got {p!r}")
@@ -493,6 +536,7 @@ cdef class _Network:
     cdef fm_network c
     cdef fm_layer *layers
     cdef fm_parameters *parameters
+    cdef int n_projections, n_norms, n_batch_norms
 
     def __cinit__(self, units, activations, fm_dtype dtype):
         cdef int i, n = len(units) - 1
@@ -511,6 +555,26 @@ cdef class _Network:
     def __dealloc__(self):
         free(self.layers)
         free(self.parameters)
+
+    cdef int set_structure(self, normalization, bint residual) except -1:
+        """Normalisation of each hidden layer; whether hidden layers are residual."""
+        cdef int i, n_hidden = self.c.n_layers - 1
+        cdef int64_t fan_in = self.c.n_inputs
+        if len(normalization) not in (0, n_hidden):
+            raise ValueError(f"normalization needs {n_hidden} names, got {len(normalization)}")
+        for i, kind in enumerate(normalization):
+            if kind not in _NORMALIZATIONS:
+                raise ValueError(
+                    f"unknown normalization {kind!r}; there are {', '.join(map(repr, _NORMALIZATIONS))}"
+                )
+            self.layers[i].normalization = _NORMALIZATIONS[kind]
+            self.n_norms += kind is not None
+            self.n_batch_norms += kind == "batch"
+        for i in range(n_hidden):
+            self.layers[i].residual = residual
+            self.n_projections += residual and fan_in != self.layers[i].width
+            fan_in = self.layers[i].width
+        return 0
 
     cdef int set_dropout(self, dropout, double input_dropout) except -1:
         """Of each hidden layer, and of X."""
@@ -568,6 +632,10 @@ cdef class Net:
     max_nnz : int
         0 for dense X. For CSR X at least 1 and no less than the non-zeros of any
         mini-batch (or of any ``MAX_BLOCK`` rows of a larger one).
+    normalization : sequence of {None, "batch", "layer"}
+        Of each hidden layer; empty for none.
+    residual : bool
+        Whether hidden layers add what they are given, or where the width changes its projection.
     dropout : sequence of float
         Share of each hidden layer's outputs that `train` and `loss_grad` set to 0; empty for none.
     input_dropout : float
@@ -603,7 +671,8 @@ cdef class Net:
     cdef const double *weight
 
     def __init__(self, units, *, dtype, activations, loss, bint bfloat16=False, optimizer=None,
-                 double alpha=0.0, int64_t max_rows=200, int64_t max_nnz=0, dropout=(),
+                 double alpha=0.0, int64_t max_rows=200, int64_t max_nnz=0,
+                 normalization=(), bint residual=False, dropout=(),
                  double input_dropout=0.0, uint32_t seed=0, bint fit_intercept=True, isa=None):
         cdef fm_config config
         cdef int i
@@ -613,6 +682,7 @@ cdef class Net:
             raise RuntimeError("a Net is initialised once")
         self.kind = _dtype_number(dtype)
         self.network = _Network(units, activations, _arithmetic(self.kind, bfloat16))
+        self.network.set_structure(normalization, residual)
         self.network.set_dropout(dropout, input_dropout)
         for i in range(self.network.c.n_layers):
             self.network.layers[i].no_bias = not fit_intercept
@@ -682,8 +752,8 @@ cdef class Net:
         cdef fm_status status
         self.enter()
         try:
-            buffers = _Buffers(2 * self.network.c.n_layers)
-            _read_params(parameters, coefs, intercepts, &self.network.c, self.kind, out, buffers)
+            buffers = _Buffers(len(coefs) + len(intercepts))
+            _read_params(self.network, coefs, intercepts, self.kind, out, slot < 0, buffers)
             with nogil:
                 if out:
                     status = fm_net_store(self.net, slot, parameters)
@@ -696,7 +766,11 @@ cdef class Net:
         return 0
 
     def load_params(self, coefs, intercepts):
-        """Copy parameters in: arrays (fan_in, fan_out) and (fan_out,) per layer."""
+        """Copy parameters in: arrays (fan_in, fan_out) and (fan_out,) per layer.
+
+        After those of all layers follow in coefs the projections; in intercepts the scales, the
+        shifts, the running means and the running variances, of the layers that have any.
+        """
         self.copy(-1, coefs, intercepts, False)
 
     def store_params(self, coefs, intercepts):
@@ -704,7 +778,10 @@ cdef class Net:
         self.copy(-1, coefs, intercepts, True)
 
     def load_state(self, int slot, coefs, intercepts):
-        """Copy one slot of the optimizer's state in (adam: 0 is m, 1 is v; sgd: 0 is velocity)."""
+        """Copy one slot of the optimizer's state in (adam: 0 is m, 1 is v; sgd: 0 is velocity).
+
+        The arrays are those of `load_params`, running means and variances excepted.
+        """
         if slot < 0:
             raise ValueError(f"there is no state slot {slot}")
         self.copy(slot, coefs, intercepts, False)
@@ -776,17 +853,32 @@ cdef class Net:
         self.busy = False
 
     cdef int cut_flat(self, Py_buffer *flat, fm_parameters *parameters) except -1:
-        """Pointers into a vector [W0 .. WL | b0 .. bL]."""
+        """Pointers into a vector of the arrays of `load_state`, coefs before intercepts."""
         cdef const fm_network *n = &self.network.c
         cdef int64_t at = 0, fan_in = n.n_inputs
         cdef int i
         for i in range(n.n_layers):
+            parameters[i].mean = parameters[i].variance = NULL
             parameters[i].W = <char *>flat.buf + at * flat.itemsize
             at += fan_in * n.layers[i].width
+            fan_in = n.layers[i].width
+        fan_in = n.n_inputs
+        for i in range(n.n_layers):
+            if n.layers[i].residual and fan_in != n.layers[i].width:
+                parameters[i].P = <char *>flat.buf + at * flat.itemsize
+                at += fan_in * n.layers[i].width
             fan_in = n.layers[i].width
         for i in range(n.n_layers):
             parameters[i].b = <char *>flat.buf + at * flat.itemsize
             at += n.layers[i].width
+        for i in range(n.n_layers):
+            if n.layers[i].normalization != FM_NO_NORM:
+                parameters[i].scale = <char *>flat.buf + at * flat.itemsize
+                at += n.layers[i].width
+        for i in range(n.n_layers):
+            if n.layers[i].normalization != FM_NO_NORM:
+                parameters[i].shift = <char *>flat.buf + at * flat.itemsize
+                at += n.layers[i].width
         if flat.ndim != 1 or flat.shape[0] != at or not _is_float(flat, self.kind) \
                 or not _is_aligned(flat):
             raise ValueError(f"params and grad must be {self.dtype} of shape ({at},)")
@@ -850,7 +942,8 @@ cdef class Net:
         Parameters
         ----------
         params : ndarray (n_params,)
-            ``[W0 .. WL | b0 .. bL]``, loaded first.
+            ``[W0 .. WL | b0 .. bL]``, loaded first; with what else `load_state` takes, in its order.
+            Running means and variances are not touched.
         grad : ndarray (n_params,)
             Receives the gradient.
         X, y, sample_weight, n_threads
@@ -888,16 +981,18 @@ cdef class Net:
         return loss
 
 
-def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_threads=0,
-            bint check_finite=False, isa=None):
+def predict(X, coefs, intercepts, activations, *, normalization=(), bint residual=False,
+            bint bfloat16=False, int n_threads=0, bint check_finite=False, isa=None):
     """Forward pass on parameters that stay where they are.
 
     Parameters
     ----------
     X : ndarray (n_samples, n_features) of float32 or float64, or CSR container
     coefs, intercepts : lists of ndarray
-        Per layer (fan_in, fan_out) and (fan_out,), C-contiguous, all of one dtype.
+        As for `Net.load_params`, C-contiguous, all of one dtype.
     activations : sequence of choices
+    normalization : sequence of {None, "batch", "layer"}
+    residual : bool
         As for `Net`.
     bfloat16 : bool
         Whether products take their operands rounded to bfloat16; float32 parameters only.
@@ -912,9 +1007,9 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     ndarray (n_samples, n_outputs) of the parameters' dtype, or None
         None if X holds NaN or infinity and `check_finite` is set.
     """
-    cdef int i, n = len(coefs)
+    cdef int i, n = len(activations)
     cdef _Network network
-    cdef _Buffers buffers = _Buffers(2 * n + 5)
+    cdef _Buffers buffers = _Buffers(len(coefs) + len(intercepts) + 5)
     cdef fm_matrix matrix
     cdef fm_status status
     cdef int64_t asked = 0
@@ -923,7 +1018,7 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
     cdef void *out_data
     cdef bytes isa_name = None if isa is None else str(isa).encode()
     cdef const char *isa_chars = _isa_chars(isa_name)
-    if n < 1 or len(activations) != n:
+    if n < 1 or len(coefs) < n or (len(coefs) > n and not residual):
         raise ValueError("expected one activation per layer of coefs, and at least one layer")
     dtype = coefs[0].dtype
     cdef fm_dtype kind = _dtype_number(dtype)
@@ -938,7 +1033,8 @@ def predict(X, coefs, intercepts, activations, *, bint bfloat16=False, int n_thr
             )
         units[i:] = shape
     network = _Network(units, activations, arithmetic)
-    _read_params(network.parameters, coefs, intercepts, &network.c, kind, False, buffers)
+    network.set_structure(normalization, residual)
+    _read_params(network, coefs, intercepts, kind, False, True, buffers)
     _read_matrix(&matrix, X, buffers)
     if matrix.n_cols != units[0]:
         raise ValueError(f"X has {matrix.n_cols} columns, the network takes {units[0]}")

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from . import __version__, _network, _safetensors
+from . import __version__, _network, _safetensors, _structure
 from ._families import Choice
 from ._parameters import FAMILIES
 from ._training import Labels, Session
@@ -86,10 +86,16 @@ def save(est: Any, path: str | os.PathLike) -> None:
 def _layers(est: Any) -> list[dict[str, Any]]:
     """Return the network's structure: what a program needs to compute its outputs."""
     coefs, _ = _network.parameters(est, est.n_features_in_)
-    return [
+    layers = [
         {"width": W.shape[1], "activation": activation}
         for W, activation in zip(coefs, _network.activations(est), strict=True)
     ]
+    structure = _structure.fitted(vars(est))
+    for layer, kind in zip(layers, structure.get("normalization", ()), strict=False):
+        layer["normalization"] = kind
+    for layer in layers[:-1] if structure.get("residual") else []:
+        layer["residual"] = True
+    return layers
 
 
 class _Writer:
@@ -295,6 +301,8 @@ def _check(est: Any) -> None:
     est._validate_params()
     n_features = operator.index(est.n_features_in_)
     coefs, intercepts = _network.parameters(est, n_features)
+    _structure.check(vars(est), (n_features, *(W.shape[1] for W in coefs)))
+    coefs, intercepts = _structure.joined(vars(est), coefs, intercepts)
     for name, arrays in (("_best_coefs", coefs), ("_best_intercepts", intercepts)):
         if [a.shape for a in getattr(est, name, arrays)] != [a.shape for a in arrays]:
             raise ValueError(f"{name} has other shapes than the network")
@@ -335,5 +343,6 @@ def _check_session(state: dict[str, Any]) -> None:
     if stored["averages"] is not None:
         known, averages = stored["averages"]
         widths = (state["n_features_in_"], *(W.shape[1] for W in state["coefs_"]))
-        if known != widths or averages.ndim != 2 or averages.shape[1] != _network.count(widths):
+        size = _network.count(widths, _structure.fitted(state))
+        if known != widths or averages.ndim != 2 or averages.shape[1] != size:
             raise ValueError("the state of its optimizer is that of another network")

@@ -9,16 +9,20 @@ import operator
 import re
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from numbers import Real
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._families import choice_of, name_of
+from ._structure import STARTS, Structure, beginning, norms, projections, shapes
 from .activations import ACTIVATIONS, Activation
-from .initializers import Initializer
+from .initializers import GlorotUniform, Initializer
+
+# The structure of a network of layers alone.
+PLAIN: Structure = MappingProxyType({})
 
 # Dtype of the weights by the parameter precision; None: it follows from the data.
 PRECISIONS = {
@@ -87,6 +91,11 @@ def _hidden_activations(value: Any, n_hidden: int) -> Sequence[str | Activation]
 def structure(est: Any, n_hidden: int) -> dict[str, Any]:
     """Return what a net has besides layers of weights, biases and activations."""
     asked: dict[str, Any] = {}
+    kinds = _normalization(est.normalization, n_hidden)
+    if any(kinds):
+        asked["normalization"] = kinds
+    if est.residual and n_hidden:
+        asked["residual"] = True
     shares = _dropout(est.dropout, n_hidden)
     if any(shares):
         asked["dropout"] = shares
@@ -95,6 +104,24 @@ def structure(est: Any, n_hidden: int) -> dict[str, Any]:
     if not est.fit_intercept:
         asked["fit_intercept"] = False
     return asked
+
+
+def _normalization(value: Any, n_hidden: int) -> tuple[str | None, ...]:
+    """Return the normalisation of each hidden layer."""
+    if value is None or isinstance(value, str):
+        return (value,) * n_hidden
+    kinds = list(value)
+    if len(kinds) != n_hidden:
+        raise ValueError(
+            f"normalization={value!r} has {len(kinds)} entries, but there are {n_hidden} hidden "
+            "layers."
+        )
+    for kind in kinds:
+        if kind is not None and not (isinstance(kind, str) and kind in ("batch", "layer")):
+            raise ValueError(
+                f"normalization={value!r} must hold 'batch', 'layer' or None, got {kind!r}."
+            )
+    return tuple(kinds)
 
 
 def _dropout(value: Any, n_hidden: int) -> tuple[float, ...]:
@@ -134,21 +161,24 @@ def hidden_widths(hidden_layer_sizes: Any) -> list[int]:
     return widths
 
 
-def count(widths: Sequence[int]) -> int:
-    """Return how many weights and biases a network with these layers has."""
-    return sum(fan_in * fan_out + fan_out for fan_in, fan_out in pairwise(widths))
+def count(widths: Sequence[int], structure: Structure = PLAIN, running: bool = False) -> int:
+    """Return how many numbers `views` cuts."""
+    return sum(math.prod(shape) for of in shapes(widths, structure, running) for shape in of)
 
 
-def views(flat: NDArray, widths: Sequence[int]) -> tuple[list[NDArray], list[NDArray]]:
-    """Return coefs and intercepts as views of a flat vector."""
-    coefs, intercepts, start = [], [], 0
-    for fan_in, fan_out in pairwise(widths):
-        coefs.append(flat[start : start + fan_in * fan_out].reshape(fan_in, fan_out))
-        start += fan_in * fan_out
-    for fan_out in widths[1:]:
-        intercepts.append(flat[start : start + fan_out])
-        start += fan_out
-    return coefs, intercepts
+def views(
+    flat: NDArray, widths: Sequence[int], structure: Structure = PLAIN, running: bool = False
+) -> tuple[list[NDArray], list[NDArray]]:
+    """Return coefs and intercepts, with or without running averages, as views of a flat vector."""
+    start, cut = 0, []
+    for of in shapes(widths, structure, running):
+        arrays = []
+        for shape in of:
+            stop = start + math.prod(shape)
+            arrays.append(flat[start:stop].reshape(shape))
+            start = stop
+        cut.append(arrays)
+    return cut[0], cut[1]
 
 
 def flatten(
@@ -164,26 +194,38 @@ def initial(
     init: Initializer | Sequence[Any],
     activations: Sequence[str],
     rng: np.random.RandomState,
-    fit_intercept: bool = True,
+    structure: Structure = PLAIN,
 ) -> tuple[list[NDArray], list[NDArray]]:
     """Draw coefs and intercepts, layer by layer, or copy those that are given.
 
-    No intercepts unless they are fitted.
+    No intercepts unless they are fitted. The projection of a layer is drawn after it.
     """
-    n_parameters = count(widths)
+    n_parameters = count(widths, structure, running=True)
     if n_parameters * np.dtype(dtype).itemsize > sys.maxsize:
         raise ValueError(
             f"A network with layers of {list(widths)} units has {n_parameters} parameters: more "
             "than can be addressed."
         )
-    coefs, intercepts = views(np.empty(n_parameters, dtype), widths)
+    coefs, intercepts = views(np.empty(n_parameters, dtype), widths, structure, running=True)
     for b in intercepts:
         b.fill(0)
-    if not isinstance(init, Initializer):
-        _copy_given(init, coefs, intercepts)
-        return coefs, intercepts
-    for W, b, activation in zip(coefs, intercepts, activations, strict=True):
-        init.draw(W, b if fit_intercept else b[:0], activation, rng)
+    n = len(widths) - 1
+    for part, a in zip(norms(widths, structure, running=True), intercepts[n:], strict=True):
+        a.fill(STARTS[part.attribute])
+    skips = {
+        part.layer: P for part, P in zip(projections(widths, structure), coefs[n:], strict=True)
+    }
+    draws = isinstance(init, Initializer)
+    if not draws:
+        _copy_given(init, coefs[:n], intercepts[:n])
+    fit_intercept = structure.get("fit_intercept", True)
+    for i, (W, b, activation) in enumerate(
+        zip(coefs[:n], intercepts[:n], activations, strict=True)
+    ):
+        if draws:
+            init.draw(W, b if fit_intercept else b[:0], activation, rng)
+        if i in skips:
+            (init if draws else GlorotUniform()).draw(skips[i], b[:0], activation, rng)
     return coefs, intercepts
 
 
@@ -262,14 +304,18 @@ def _fan_out(est: Any, coefs: list[NDArray], intercepts: list[NDArray], i: int) 
     return max(votes, key=votes.count)
 
 
+# What `_core.predict` computes: coefs, intercepts, activations, structure.
+Network = tuple[list[NDArray], list[NDArray], tuple[Any, ...], Structure]
+
+
 def up_to_output(
-    coefs: list[NDArray], intercepts: list[NDArray], layers: tuple[Any, ...]
-) -> tuple[list[NDArray], list[NDArray], tuple[Any, ...]]:
+    coefs: list[NDArray], intercepts: list[NDArray], layers: tuple[Any, ...], structure: Structure
+) -> Network:
     """Return the network without the activation of its output layer."""
-    return coefs, intercepts, (*layers[:-1], "identity")
+    return coefs, intercepts, (*layers[:-1], "identity"), structure
 
 
-def up_to_hidden(i: int) -> Callable[..., tuple[list[NDArray], list[NDArray], tuple[Any, ...]]]:
+def up_to_hidden(i: int) -> Callable[..., Network]:
     """Return the function that cuts a network behind hidden layer i.
 
     An output layer of identity weights follows it, because not every activation of hidden layers
@@ -277,14 +323,18 @@ def up_to_hidden(i: int) -> Callable[..., tuple[list[NDArray], list[NDArray], tu
     """
 
     def cut(
-        coefs: list[NDArray], intercepts: list[NDArray], layers: tuple[Any, ...]
-    ) -> tuple[list[NDArray], list[NDArray], tuple[Any, ...]]:
+        coefs: list[NDArray],
+        intercepts: list[NDArray],
+        layers: tuple[Any, ...],
+        structure: Structure,
+    ) -> Network:
         identity = np.eye(coefs[i].shape[1], dtype=coefs[i].dtype)
-        return (
-            [*coefs[: i + 1], identity],
-            [*intercepts[: i + 1], np.zeros_like(identity[0])],
-            (*layers[: i + 1], "identity"),
+        n = len(layers)
+        widths = (coefs[0].shape[0], *(W.shape[1] for W in coefs[:n]))
+        coefs, intercepts, structure = beginning(
+            coefs, intercepts, widths, structure, i + 1, identity, np.zeros_like(identity[0])
         )
+        return coefs, intercepts, (*layers[: i + 1], "identity"), structure
 
     return cut
 

@@ -287,6 +287,36 @@ PARAMETERS = {
         """,
     ),
     "max_fun": _count(15000, "Largest number of evaluations of the loss by 'lbfgs'."),
+    "normalization": Parameter(
+        None,
+        [StrOptions({"batch", "layer"}), None, "array-like"],
+        "str | Sequence[str | None] | None",
+        "{'batch', 'layer'}, None or array-like of shape (n_hidden_layers,)",
+        """
+        Normalisation of what enters the activation of each hidden layer, one for all layers or one
+        for each; a scale and a shift per unit are trained, without L2 term. It lets deep networks
+        train at higher learning rates.
+
+        - 'batch': every unit to mean 0 and variance 1 over the mini-batch, in predictions by
+          running averages of both with momentum 0.1 (Ioffe and Szegedy 2015, arXiv:1502.03167).
+          Each mini-batch needs two samples at least, all are in memory at once, and
+          `sample_weight` has no influence on mean and variance. Biases of such layers have no
+          effect and stay as drawn. Not available with 'lbfgs'.
+        - 'layer': every sample to mean 0 and variance 1 over the units of the layer (Ba, Kiros and
+          Hinton 2016, arXiv:1607.06450).
+
+        Variances are increased by 1e-5 before the square root is taken.
+        """,
+    ),
+    "residual": _flag(
+        False,
+        """
+        Whether hidden layers add what they are given to what they put out, after dropout; where the
+        width changes it goes through a projection without biases, which is trained and regularised
+        like other weights (He, Zhang, Ren and Sun 2016, arXiv:1512.03385). It lets networks of
+        many layers train.
+        """,
+    ),
     "dropout": Parameter(
         0.0,
         [Interval(Real, 0, 1, closed="left"), "array-like"],
@@ -603,6 +633,25 @@ ATTRIBUTES = {
     ),
     "intercepts_": Attribute(
         "list of ndarray of shape (fan_out,)", "Biases of each layer, likewise."
+    ),
+    "norm_scales_": Attribute(
+        "list of ndarray of shape (width,)",
+        "Scales of normalised hidden layers, None for others. Set only with `normalization`.",
+    ),
+    "norm_shifts_": Attribute("list of ndarray of shape (width,)", "Their shifts, likewise."),
+    "norm_means_": Attribute(
+        "list of ndarray of shape (width,)",
+        "Running means of hidden layers with batch normalisation, None for others; likewise.",
+    ),
+    "norm_variances_": Attribute(
+        "list of ndarray of shape (width,)", "Their running variances, likewise."
+    ),
+    "skip_coefs_": Attribute(
+        "list of ndarray of shape (fan_in, fan_out)",
+        """
+        Projections of residual hidden layers, None where the width does not change. Set only with
+        `residual`.
+        """,
     ),
     "n_iter_": Attribute("int", "Number of epochs or iterations of the last call."),
     "n_layers_": Attribute("int", "Number of layers, input and output included."),

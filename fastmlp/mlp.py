@@ -179,6 +179,27 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
+    normalization : {'batch', 'layer'}, None or array-like of shape (n_hidden_layers,), default=None
+        Normalisation of what enters the activation of each hidden layer, one for all layers or one
+        for each; a scale and a shift per unit are trained, without L2 term. It lets deep networks
+        train at higher learning rates.
+
+        - 'batch': every unit to mean 0 and variance 1 over the mini-batch, in predictions by
+          running averages of both with momentum 0.1 (Ioffe and Szegedy 2015, arXiv:1502.03167).
+          Each mini-batch needs two samples at least, all are in memory at once, and `sample_weight`
+          has no influence on mean and variance. Biases of such layers have no effect and stay as
+          drawn. Not available with 'lbfgs'.
+        - 'layer': every sample to mean 0 and variance 1 over the units of the layer (Ba, Kiros and
+          Hinton 2016, arXiv:1607.06450).
+
+        Variances are increased by 1e-5 before the square root is taken.
+
+    residual : bool, default=False
+        Whether hidden layers add what they are given to what they put out, after dropout; where the
+        width changes it goes through a projection without biases, which is trained and regularised
+        like other weights (He, Zhang, Ren and Sun 2016, arXiv:1512.03385). It lets networks of many
+        layers train.
+
     dropout : float or array-like of shape (n_hidden_layers,), default=0.0
         Share of the outputs of each hidden layer that training sets to 0, in [0, 1), one number for
         all layers or one for each: other ones in every step, drawn at random, while those that are
@@ -329,6 +350,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer, likewise.
 
+    norm_scales_ : list of ndarray of shape (width,)
+        Scales of normalised hidden layers, None for others. Set only with `normalization`.
+
+    norm_shifts_ : list of ndarray of shape (width,)
+        Their shifts, likewise.
+
+    norm_means_ : list of ndarray of shape (width,)
+        Running means of hidden layers with batch normalisation, None for others; likewise.
+
+    norm_variances_ : list of ndarray of shape (width,)
+        Their running variances, likewise.
+
+    skip_coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Projections of residual hidden layers, None where the width does not change. Set only with
+        `residual`.
+
     n_iter_ : int
         Number of epochs or iterations of the last call.
 
@@ -432,6 +469,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
         max_fun: int = 15000,
+        normalization: str | Sequence[str | None] | None = None,
+        residual: bool = False,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         fit_intercept: bool = True,
@@ -470,6 +509,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.normalization = normalization
+        self.residual = residual
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.fit_intercept = fit_intercept
@@ -833,6 +874,27 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
+    normalization : {'batch', 'layer'}, None or array-like of shape (n_hidden_layers,), default=None
+        Normalisation of what enters the activation of each hidden layer, one for all layers or one
+        for each; a scale and a shift per unit are trained, without L2 term. It lets deep networks
+        train at higher learning rates.
+
+        - 'batch': every unit to mean 0 and variance 1 over the mini-batch, in predictions by
+          running averages of both with momentum 0.1 (Ioffe and Szegedy 2015, arXiv:1502.03167).
+          Each mini-batch needs two samples at least, all are in memory at once, and `sample_weight`
+          has no influence on mean and variance. Biases of such layers have no effect and stay as
+          drawn. Not available with 'lbfgs'.
+        - 'layer': every sample to mean 0 and variance 1 over the units of the layer (Ba, Kiros and
+          Hinton 2016, arXiv:1607.06450).
+
+        Variances are increased by 1e-5 before the square root is taken.
+
+    residual : bool, default=False
+        Whether hidden layers add what they are given to what they put out, after dropout; where the
+        width changes it goes through a projection without biases, which is trained and regularised
+        like other weights (He, Zhang, Ren and Sun 2016, arXiv:1512.03385). It lets networks of many
+        layers train.
+
     dropout : float or array-like of shape (n_hidden_layers,), default=0.0
         Share of the outputs of each hidden layer that training sets to 0, in [0, 1), one number for
         all layers or one for each: other ones in every step, drawn at random, while those that are
@@ -960,6 +1022,22 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer, likewise.
 
+    norm_scales_ : list of ndarray of shape (width,)
+        Scales of normalised hidden layers, None for others. Set only with `normalization`.
+
+    norm_shifts_ : list of ndarray of shape (width,)
+        Their shifts, likewise.
+
+    norm_means_ : list of ndarray of shape (width,)
+        Running means of hidden layers with batch normalisation, None for others; likewise.
+
+    norm_variances_ : list of ndarray of shape (width,)
+        Their running variances, likewise.
+
+    skip_coefs_ : list of ndarray of shape (fan_in, fan_out)
+        Projections of residual hidden layers, None where the width does not change. Set only with
+        `residual`.
+
     n_iter_ : int
         Number of epochs or iterations of the last call.
 
@@ -1059,6 +1137,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
         max_fun: int = 15000,
+        normalization: str | Sequence[str | None] | None = None,
+        residual: bool = False,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         fit_intercept: bool = True,
@@ -1096,6 +1176,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.normalization = normalization
+        self.residual = residual
         self.dropout = dropout
         self.input_dropout = input_dropout
         self.fit_intercept = fit_intercept

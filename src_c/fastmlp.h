@@ -4,7 +4,9 @@
  *     Z_l = A_l W_l + b_l,   A_{l+1} = f_l(Z_l),   A_0 = X,
  * with W_l of shape (fan_in, fan_out), row-major in every array that crosses this
  * interface. fan_out is the width of the layer, fan_in that of the layer before, n_inputs
- * for the first. The engine knows nothing of Python.
+ * for the first. What a hidden layer may have besides comes in this order: Z is normalised,
+ * f is taken, outputs are dropped, and what the layer was given is added. The engine knows
+ * nothing of Python.
  *
  * Conventions
  *   - T is float or double, fixed by fm_network.dtype.
@@ -141,11 +143,19 @@ FM_API fm_status fm_find_isa(const char **name, const char *isa, fm_dtype dtype)
 
 /* ----------------------------------------------------------------- network */
 
+/* What is made of Z before f is taken. Batch: each column is normalised, in training by
+ * the mini-batch, in prediction by running averages with momentum 0.1; b, which then has
+ * no influence, stays as it is. Layer: each row is. */
+typedef enum { FM_NO_NORM = 0, FM_BATCH_NORM, FM_LAYER_NORM } fm_normalization;
+
 typedef struct {
     int64_t width;
     fm_choice activation;
-    double dropout;          /* hidden layers: share of A set to 0 in training, in [0, 1) */
     int no_bias;             /* b stays as it is, usually 0 */
+    /* hidden layers only */
+    fm_normalization normalization;
+    double dropout;          /* share of f's outputs set to 0 in training, in [0, 1) */
+    int residual;            /* adds what the layer was given, or its product with P */
 } fm_layer;
 
 /* What a network computes, in training and prediction. */
@@ -161,6 +171,10 @@ typedef struct {
 typedef struct {
     void *W;                 /* (fan_in, fan_out) */
     void *b;                 /* (fan_out,) */
+    void *scale, *shift;     /* (fan_out,) of a normalisation */
+    void *mean, *variance;   /* (fan_out,) running averages of batch normalisation; of the
+                                parameters themselves only, neither trained nor state */
+    void *P;                 /* (fan_in, fan_out) where a residual layer changes the width */
 } fm_parameters;
 
 /* -------------------------------------------------------------------- data
@@ -199,7 +213,7 @@ typedef struct {
 
 /* Larger mini-batches pass through in blocks of this many rows, the gradient
  * being summed block after block: activations stay in cache and memory does not
- * grow with the batch. */
+ * grow with the batch. With batch normalisation they pass as a whole. */
 enum { FM_MAX_BLOCK = 1024 };
 
 typedef struct {

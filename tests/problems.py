@@ -106,6 +106,7 @@ class Problem:
     intercepts: list
     alpha: float = 0.1
     options: dict = field(default_factory=dict)  # further arguments of Net
+    running: list = field(default_factory=list)  # running averages, which follow the intercepts
 
     @property
     def dtype(self):
@@ -145,7 +146,7 @@ class Problem:
         net = core.Net(
             self.units, dtype=self.dtype, activations=self.activations, loss=self.loss, **options
         )
-        net.load_params(self.coefs, self.intercepts)
+        net.load_params(self.coefs, [*self.intercepts, *self.running])
         return net
 
 
@@ -199,6 +200,35 @@ def make(
         [W.astype(dtype) for W in coefs],
         [b.astype(dtype) for b in intercepts],
         alpha,
+    )
+
+
+def with_structure(p, normalization=(), residual=False, seed=0):
+    """The problem with normalised or residual layers, whose parameters are drawn at random."""
+    rng = np.random.default_rng([seed, *p.units])
+    structure = reference.Structure(tuple(normalization), residual)
+    n = len(p.units) - 1
+
+    def uniform(low, high, shapes):
+        return [rng.uniform(low, high, shape).astype(p.dtype) for shape in shapes]
+
+    n_norms = len(structure.norms(p.units, "batch", "layer"))
+    n_batch = len(structure.norms(p.units, "batch"))
+    trained, everything = (structure.vectors(p.units, running=r)[n:] for r in (False, True))
+    averages = everything[len(trained) :]
+    projections = [
+        (rng.normal(size=shape) * np.sqrt(2 / sum(shape))).astype(p.dtype)
+        for shape in structure.projections(p.units)
+    ]
+    return p.but(
+        coefs=[*p.coefs, *projections],
+        intercepts=[
+            *p.intercepts,
+            *uniform(0.5, 1.5, trained[:n_norms]),
+            *uniform(-0.5, 0.5, trained[n_norms:]),
+        ],
+        running=[*uniform(-1, 1, averages[:n_batch]), *uniform(0.5, 2, averages[n_batch:])],
+        options=p.options | {"normalization": tuple(normalization), "residual": residual},
     )
 
 
@@ -256,7 +286,8 @@ def with_zeros(p, seed=0):
 def _assert_exact(p, limit):
     """No partial sum of integers in a step on p can reach limit."""
     X = reference.dense_rows(p.X, np.arange(p.n), np.float64)
-    _, A, _ = reference.forward(X, p.coefs, p.intercepts, p.activations)
+    passes = reference.forward(X, p.coefs, p.intercepts, p.activations)
+    A = [X, *(layer.out for layer in passes)]
     delta = (A[-1] - p.y) * p.sample_weight[:, np.newaxis]
     for i in reversed(range(len(p.coefs))):
         assert (np.abs(A[i]) @ np.abs(p.coefs[i])).max() < limit
@@ -270,7 +301,9 @@ def _assert_exact(p, limit):
 
 
 def predict(core, p, **options):
-    return core.predict(p.X, p.coefs, p.intercepts, p.activations, **options)
+    structure = {k: v for k, v in p.options.items() if k in ("normalization", "residual")}
+    intercepts = [*p.intercepts, *p.running]
+    return core.predict(p.X, p.coefs, intercepts, p.activations, **structure | options)
 
 
 def loss_grad(core, p, *, n_threads=0, **options):
@@ -308,7 +341,8 @@ def train(
 def result(net, p, optimizer, losses):
     def stored(store, *slot):
         coefs = [np.full_like(W, np.nan) for W in p.coefs]
-        intercepts = [np.full_like(b, np.nan) for b in p.intercepts]
+        vectors = p.intercepts if slot else [*p.intercepts, *p.running]
+        intercepts = [np.full_like(b, np.nan) for b in vectors]
         store(*slot, coefs, intercepts)
         return [*coefs, *intercepts]
 

@@ -22,6 +22,11 @@ With bfloat16, the operands of all matrix products are rounded to the nearest bf
 the weights, the activations of hidden layers and the deltas (db is the sum of these deltas; X is
 rounded to float32 first). Nothing else is: weights, biases, state, outputs, losses stay float32.
 
+A hidden layer may do more, in this order: Z is normalised, by columns over the mini-batch [IS] or
+by rows [BKH], f is taken, outputs are dropped, and what the layer was given, or its product with a
+projection P where the width changes, is added [HZRS]. Predictions normalise columns by running
+averages of the mini-batches' means and variances.
+
 Dropout (inverted) sets a number of X, or of what a hidden layer puts out, to 0 with probability p
 and divides the others by 1 - p. Which ones, the counter-based generator Philox says: see `keeps`.
 
@@ -29,6 +34,10 @@ Formulas cite
 
     [SHKSS] Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov: Dropout: a simple way to
            prevent neural networks from overfitting. JMLR 15, 2014.
+    [IS]   Ioffe, Szegedy: Batch normalization: accelerating deep network training by reducing
+           internal covariate shift. ICML 2015, arXiv:1502.03167.
+    [BKH]  Ba, Kiros, Hinton: Layer normalization. 2016, arXiv:1607.06450.
+    [HZRS] He, Zhang, Ren, Sun: Deep residual learning for image recognition. CVPR 2016.
     [SMDS] Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3. SC11, 2011.
     [GBC]  Goodfellow, Bengio, Courville: Deep Learning. MIT Press, 2016.
     [B]    Bishop: Pattern Recognition and Machine Learning. Springer, 2006.
@@ -692,68 +701,232 @@ class Dropout(NamedTuple):
         ]
 
 
-def forward(X, coefs, intercepts, activations, operand=exact, factors=None):
-    """Return [Z_0, ..., Z_L], [A_0 = X, A_1, ..., A_{L+1}], all A but the last as operands, and F.
+# Normalisation: x is z less its mean and divided by its standard deviation, y = scale * x + shift.
+# Each has the way there, z -> x and 1 / deviation, and back, which takes dJ/dx to dJ/dz.
 
-    F[l] is what the derivative of f_l is taken at if it is computed from f_l(Z_l): A_{l+1}, or
-    f_l(Z_l) itself where dropout is between them.
-    """
-    factors = factors or [None] * len(coefs)
-    Z, A, F = [], [operand(X)], []
+
+EPSILON, MOMENTUM = 1e-5, 0.1  # PyTorch's
+
+
+def _normalize(Z, axis):
+    mean, variance = Z.mean(axis, keepdims=True), Z.var(axis, keepdims=True)
+    inverse = 1 / np.sqrt(variance + EPSILON)
+    return (Z - mean) * inverse, inverse
+
+
+def _normalize_back(x, inverse, dx, axis):
+    # The mean and the deviation depend on every z, too [IS, section 3].
+    means = dx.mean(axis, keepdims=True), (dx * x).mean(axis, keepdims=True)
+    return inverse * (dx - means[0] - x * means[1])
+
+
+AXES = {"batch": 0, "layer": 1}
+
+
+class Structure(NamedTuple):
+    """What a network has besides layers of weights, biases and activations."""
+
+    normalization: tuple = ()  # None, "batch" or "layer" for each hidden layer
+    residual: bool = False
+
+    def kind(self, i):
+        """Return the normalisation of layer i."""
+        return self.normalization[i] if i < len(self.normalization) else None
+
+    def norms(self, units, *kinds):
+        """Return the widths of the layers with these kinds of normalisation."""
+        return [n for i, n in enumerate(units[1:]) if self.kind(i) in kinds]
+
+    def projections(self, units):
+        """Return the shapes of the projections of residual layers that change the width."""
+        hidden = list(pairwise(units[:-1])) if self.residual else []
+        return [shape for shape in hidden if shape[0] != shape[1]]
+
+    def matrices(self, units):
+        return [*pairwise(units), *self.projections(units)]
+
+    def vectors(self, units, running):
+        norms = self.norms(units, "batch", "layer")
+        averages = self.norms(units, "batch") if running else []
+        return [(n,) for n in [*units[1:], *norms, *norms, *averages, *averages]]
+
+
+class Layer(NamedTuple):
+    """Parameters of a layer: those of Net.load_params, by name."""
+
+    W: np.ndarray
+    b: np.ndarray
+    f: tuple  # row of ACTIVATIONS and values
+    kind: str | None
+    scale: np.ndarray | None
+    shift: np.ndarray | None
+    mean: np.ndarray | None
+    variance: np.ndarray | None
+    residual: bool
+    P: np.ndarray | None
+    at: dict  # position of each of them: in coefs (W, P) or in intercepts
+
+
+def layers_of(coefs, intercepts, activations, structure):
+    """Sort the arrays of `Net.load_params` by layer; without running averages, these are None."""
+    n = len(activations)
+    kinds = [structure.kind(i) for i in range(n)]
+    n_norms, n_batch = sum(k is not None for k in kinds), kinds.count("batch")
+    layers, norm, batch, projection = [], 0, 0, 0
+    for i in range(n):
+        at = {"W": i, "b": i}
+        if kinds[i]:
+            at |= {"scale": n + norm, "shift": n + n_norms + norm}
+            norm += 1
+        if kinds[i] == "batch":
+            first = n + 2 * n_norms
+            at |= {"mean": first + batch, "variance": first + n_batch + batch}
+            batch += 1
+        residual = structure.residual and i + 1 < n
+        if residual and coefs[i].shape[0] != coefs[i].shape[1]:
+            at["P"] = n + projection
+            projection += 1
+        arrays = {
+            name: (coefs if name in "WP" else intercepts)[k]
+            for name, k in at.items()
+            if name in "WP" or k < len(intercepts)
+        }
+        names = ("scale", "shift", "mean", "variance", "P")
+        arrays |= {name: None for name in names if name not in arrays}
+        f = choose(ACTIVATIONS, activations[i])
+        layers.append(Layer(f=f, kind=kinds[i], residual=residual, at=at, **arrays))
+    return layers
+
+
+class Pass(NamedTuple):
+    """What a layer computes from its input, in this order."""
+
+    given: np.ndarray  # an operand
+    Z: np.ndarray
+    x: np.ndarray | None  # normalised Z
+    inverse: np.ndarray | None
+    Y: np.ndarray  # what f is taken of
+    F: np.ndarray  # what f' is taken at, if it is computed from f
+    out: np.ndarray  # an operand, unless it is the network's
+
+
+def layer_forward(layer, A, operand, factor, is_last, training):
+    Z = A @ operand(layer.W) + layer.b
+    x = inverse = None
+    Y = Z
+    if layer.kind and (training or layer.kind == "layer"):
+        x, inverse = _normalize(Z, AXES[layer.kind])
+    elif layer.kind:
+        x = (Z - layer.mean) / np.sqrt(layer.variance + EPSILON)
+    if layer.kind:
+        Y = layer.scale * x + layer.shift
+    row, values = layer.f
+    F = out = row.f(Y, **values)
+    if factor is not None:
+        out = out * factor
+    if layer.residual:
+        out = out + (A if layer.P is None else A @ operand(layer.P))
+    if not is_last:
+        out = operand(out)
+        if factor is None and not layer.residual:
+            F = out
+    return Pass(A, Z, x, inverse, Y, F, out)
+
+
+def forward(
+    X,
+    coefs,
+    intercepts,
+    activations,
+    operand=exact,
+    factors=None,
+    structure=Structure(),  # noqa: B008
+    training=False,
+):
+    """Return the Pass of every layer. The last one's out are the network's outputs."""
+    factors = factors or [None] * len(activations)
+    A = operand(X)
     if factors[0] is not None:
-        A[0] = operand(A[0] * factors[0])
-    for i, (W, b, choice) in enumerate(zip(coefs, intercepts, activations, strict=True)):
-        row, values = choose(ACTIVATIONS, choice)
-        Z.append(A[-1] @ operand(W) + b)
-        F.append(row.f(Z[-1], **values))
-        A.append(F[-1])
-        if i + 1 < len(coefs) and factors[i + 1] is not None:
-            A[-1] = operand(F[-1] * factors[i + 1])
-        elif i + 1 < len(coefs):
-            A[-1] = F[-1] = operand(F[-1])
-    return Z, A, F
+        A = operand(A * factors[0])
+    passes = []
+    layers = layers_of(coefs, intercepts, activations, structure)
+    for layer, factor in zip(layers, [*factors[1:], None], strict=True):
+        is_last = layer is layers[-1]
+        passes.append(layer_forward(layer, A, operand, factor, is_last, training))
+        A = passes[-1].out
+    return passes
 
 
 def backprop(
-    X, Y, w, coefs, intercepts, activations, loss, alpha, eps, operand=exact, factors=None
+    X,
+    Y,
+    w,
+    coefs,
+    intercepts,
+    activations,
+    loss,
+    alpha,
+    eps,
+    operand=exact,
+    factors=None,
+    structure=Structure(),  # noqa: B008
 ):
-    """Return J and its gradients dW, db [GBC, algorithms 6.3 and 6.4].
+    """Return J, its gradients by coefs and by intercepts [GBC, algorithms 6.3 and 6.4], the passes.
 
     X (n, p), Y (n, q) and the sample weights w (n,) are float64.
     """
-    Z, A, F = forward(X, coefs, intercepts, activations, operand, factors)
-    factors = factors or [None] * len(coefs)
+    passes = forward(X, coefs, intercepts, activations, operand, factors, structure, True)
+    layers = layers_of(coefs, intercepts, activations, structure)
+    A = passes[-1].out
     row, values = choose(LOSSES, loss)
     s = w.sum()
-    J = (w * row.f(Y, A[-1], eps, **values)).sum() / s
+    J = (w * row.f(Y, A, eps, **values)).sum() / s
     J += 0.5 * alpha * sum((W**2).sum() for W in coefs) / s
 
     def back(i, dA):
-        activation, constants = choose(ACTIVATIONS, activations[i])
-        return activation.back(Z[i], F[i], dA, **constants)
+        activation, constants = layers[i].f
+        return activation.back(passes[i].Y, passes[i].F, dA, **constants)
 
     # delta = d(sum_i w_i l_i)/dZ of the layer at hand. For canonical pairs of loss and output
     # activation dl/da * f'(z) is a - y [B, section 4.3.6]; written so it stays right where
     # f' underflows.
-    out, grad = name_of(activations[-1]), row.grad(Y, A[-1], eps, **values)
+    out, grad = name_of(activations[-1]), row.grad(Y, A, eps, **values)
     if out == row.canonical:
-        delta = A[-1] - Y
+        delta = A - Y
     elif (row.by, out) in (("log", "exp"), ("logit", "logistic")):
         delta = grad
     else:
-        P = _clip(A[-1], eps)
-        slope = {"output": 1.0, "log": 1 / A[-1], "logit": 1 / (P * (1 - P))}[row.by]
-        delta = back(len(coefs) - 1, grad * slope)
+        P = _clip(A, eps)
+        slope = {"output": 1.0, "log": 1 / A, "logit": 1 / (P * (1 - P))}[row.by]
+        delta = back(len(layers) - 1, grad * slope)
     delta = operand(delta * w[:, np.newaxis])
 
-    dW, db = [None] * len(coefs), [None] * len(coefs)
-    for i in reversed(range(len(coefs))):
-        dW[i] = (A[i].T @ delta + alpha * coefs[i]) / s
-        db[i] = delta.sum(axis=0) / s
-        if i > 0:
-            dA = delta @ operand(coefs[i]).T
-            delta = operand(back(i - 1, dA if factors[i] is None else dA * factors[i]))
-    return J, dW, db
+    dcoefs, dintercepts = [None] * len(coefs), [None] * len(intercepts)
+    dA = None  # of what the layer at hand puts out
+    for i in reversed(range(len(layers))):
+        layer, p = layers[i], passes[i]
+        skip = None
+        if dA is not None:
+            if layer.residual:
+                skip = dA = dA if layer.P is None else operand(dA)
+            delta = back(
+                i, dA if factors is None or factors[i + 1] is None else dA * factors[i + 1]
+            )
+            if layer.kind:
+                dintercepts[layer.at["scale"]] = (delta * p.x).sum(axis=0) / s
+                dintercepts[layer.at["shift"]] = delta.sum(axis=0) / s
+                delta = _normalize_back(p.x, p.inverse, delta * layer.scale, AXES[layer.kind])
+            delta = operand(delta)
+        dcoefs[i] = (p.given.T @ delta + alpha * coefs[i]) / s
+        # A mini-batch's mean takes the bias away again; its gradient is 0.
+        dintercepts[i] = None if layer.kind == "batch" else delta.sum(axis=0) / s
+        dA = delta @ operand(layer.W).T
+        if skip is not None and layer.P is not None:
+            dcoefs[layer.at["P"]] = (p.given.T @ skip + alpha * layer.P) / s
+            dA += skip @ operand(layer.P).T
+        elif skip is not None:
+            dA += skip
+    return J, dcoefs, dintercepts, passes
 
 
 def mixed(a, rows, others, shares):
@@ -804,6 +977,8 @@ class Net:
         alpha=0.0,
         max_rows=200,
         max_nnz=0,
+        normalization=(),
+        residual=False,
         dropout=(),
         input_dropout=0.0,
         seed=0,
@@ -829,14 +1004,19 @@ class Net:
         _require(all(0 <= p < 1 for p in shares), "a share of dropout is not in [0, 1)")
         _require(len(shares) == len(units) - 1, "dropout is not one number per hidden layer")
         self._dropout, self._fit_intercept = Dropout(shares, seed), fit_intercept
-        self._W_shapes = list(pairwise(units))
-        self._b_shapes = [(n,) for n in units[1:]]
+        self._structure = Structure(tuple(normalization), residual)
+        _require(len(normalization) in (0, len(units) - 2), "normalization is not one per layer")
+        _require(all(k in (None, *AXES) for k in normalization), "unknown normalization")
+        self._W_shapes = self._structure.matrices(units)
+        self._b_shapes = self._structure.vectors(units, running=False)
         n_slots = 0 if optimizer is None else self._optimizer[0].n_slots
-        # Slot -1 are the parameters themselves. [W0 .. WL, b0 .. bL] each.
+        # Slot -1 are the parameters themselves: coefs, then intercepts, running averages excepted.
         self._slots = {
             slot: [np.zeros(shape) for shape in self._W_shapes + self._b_shapes]
             for slot in range(-1, n_slots)
         }
+        averages = self._structure.vectors(units, running=True)[len(self._b_shapes) :]
+        self._running = [np.zeros(shape) for shape in averages]
 
     def load_params(self, coefs, intercepts):
         self._load(-1, coefs, intercepts)
@@ -878,7 +1058,7 @@ class Net:
             rows = order[start : start + batch_size]
             _require(count_nnz(X, rows).sum() <= self._max_nnz, "a mini-batch exceeds max_nnz")
             Xb = dense_rows(X, rows, self.dtype)
-            J, gradient = self._backprop(Xb, Y[rows], w[rows], self.step)
+            J, gradient = self._backprop(Xb, Y[rows], w[rows], self.step, running=True)
             loss_sum += J * len(rows)
             self.step += 1
             params = self._slots[-1]
@@ -919,38 +1099,57 @@ class Net:
     def release_data(self):
         """Nothing to do: no data are kept from one call to the next."""
 
-    def _backprop(self, X, Y, w, update):
+    def _backprop(self, X, Y, w, update, running=False):
         if w.sum() == 0:
             raise ZeroDivisionError("Weights sum to zero, can't be normalized")
-        n_layers = len(self._activations)
-        params = self._slots[-1]
+        params, n = self._slots[-1], len(self._W_shapes)
+        _require(len(X) > 1 or not self._running, "one row has no variance")
         with np.errstate(all="ignore"):
-            J, dW, db = backprop(
+            J, dcoefs, dintercepts, passes = backprop(
                 X,
                 Y,
                 w,
-                params[:n_layers],
-                params[n_layers:],
+                params[:n],
+                params[n:],
                 self._activations,
                 self._loss,
                 self._alpha,
                 np.finfo(self.dtype).eps,
                 self._operand,
                 self._dropout.factors(len(X), self._units[:-1], update),
+                self._structure,
             )
-        return J, dW + (db if self._fit_intercept else [None] * n_layers)
+            if running:
+                self._average(passes)
+        if not self._fit_intercept:
+            dintercepts[: len(self._activations)] = [None] * len(self._activations)
+        return J, dcoefs + dintercepts
+
+    def _average(self, passes):
+        """Take the mini-batch's means and variances into the running averages [IS, PyTorch's]."""
+        batch = [p.Z for i, p in enumerate(passes) if self._structure.kind(i) == "batch"]
+        new = [Z.mean(axis=0) for Z in batch] + [Z.var(axis=0, ddof=1) for Z in batch]
+        for average, value in zip(self._running, new, strict=True):
+            average += MOMENTUM * (value - average)
 
     def _load(self, slot, coefs, intercepts):
+        n = len(self._b_shapes)
         _check_arrays("coefs", coefs, self._W_shapes, self.dtype)
-        _check_arrays("intercepts", intercepts, self._b_shapes, self.dtype)
-        self._slots[slot] = [a.astype(np.float64) for a in [*coefs, *intercepts]]
+        _check_arrays("intercepts", intercepts, self._vector_shapes(slot), self.dtype)
+        self._slots[slot] = [a.astype(np.float64) for a in [*coefs, *intercepts[:n]]]
+        if slot < 0:
+            self._running = [a.astype(np.float64) for a in intercepts[n:]]
 
     def _store(self, slot, coefs, intercepts):
         _check_arrays("coefs", coefs, self._W_shapes, self.dtype)
-        _check_arrays("intercepts", intercepts, self._b_shapes, self.dtype)
+        _check_arrays("intercepts", intercepts, self._vector_shapes(slot), self.dtype)
+        values = self._slots[slot] + (self._running if slot < 0 else [])
         with np.errstate(all="ignore"):
-            for out, value in zip([*coefs, *intercepts], self._slots[slot], strict=True):
+            for out, value in zip([*coefs, *intercepts], values, strict=True):
                 out[...] = value
+
+    def _vector_shapes(self, slot):
+        return self._structure.vectors(self._units, running=slot < 0)
 
     def _check_X(self, X):
         n = _check_X(X, self._units[0])
@@ -977,6 +1176,8 @@ def predict(
     intercepts,
     activations,
     *,
+    normalization=(),
+    residual=False,
     bfloat16=False,
     n_threads=0,
     check_finite=False,
@@ -988,13 +1189,16 @@ def predict(
     """
     activations = list(activations)
     _check_isa(isa)
-    _require(len(coefs) >= 1 and all(W.ndim == 2 for W in coefs), "coefs must be matrices")
-    _check_activations(activations, len(coefs))
+    n = len(activations)
+    _require(n >= 1 and len(coefs) >= n, "there are fewer coefs than activations")
+    _require(all(W.ndim == 2 for W in coefs), "coefs must be matrices")
+    _check_activations(activations, n)
     dtype = _check_dtype(coefs[0].dtype)
     operand = _check_bfloat16(bfloat16, dtype)
-    units = [coefs[0].shape[0], *(W.shape[1] for W in coefs)]
-    _check_arrays("coefs", coefs, list(pairwise(units)), dtype)
-    _check_arrays("intercepts", intercepts, [(n,) for n in units[1:]], dtype)
+    units = [coefs[0].shape[0], *(W.shape[1] for W in coefs[:n])]
+    structure = Structure(tuple(normalization), residual)
+    _check_arrays("coefs", coefs, structure.matrices(units), dtype)
+    _check_arrays("intercepts", intercepts, structure.vectors(units, running=True), dtype)
     n = _check_X(X, units[0])
     X = dense_rows(X, np.arange(n), dtype)
     if check_finite and not np.isfinite(X).all():
@@ -1002,7 +1206,8 @@ def predict(
     with np.errstate(all="ignore"):
         coefs = [W.astype(np.float64) for W in coefs]
         intercepts = [b.astype(np.float64) for b in intercepts]
-        return forward(X, coefs, intercepts, activations, operand)[1][-1].astype(dtype)
+        passes = forward(X, coefs, intercepts, activations, operand, structure=structure)
+        return passes[-1].out.astype(dtype)
 
 
 def dense_rows(X, rows, dtype):

@@ -50,8 +50,8 @@ def forward(est):
     """The network by the specification: [Z of each layer], [A of each layer]."""
     layers = [est.activation] * (len(est.coefs_) - 1) + [est.out_activation_]
     operand = reference.to_bfloat16 if est.precision == "bfloat16" else reference.exact
-    Z, A, *_ = reference.forward(X, est.coefs_, est.intercepts_, layers, operand)
-    return Z, A[1:]
+    passes = reference.forward(X, est.coefs_, est.intercepts_, layers, operand)
+    return [layer.Z for layer in passes], [layer.out for layer in passes]
 
 
 def tolerance(est, data):

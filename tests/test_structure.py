@@ -76,25 +76,26 @@ MAY_IMPORT = {
     "_config": {"_core"},
     "mlp": {"_base", "_files", "_parameters", "_training", "_sklearn", *FAMILIES},
     "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
-    | {"_files", "optimizers"},
-    "_files": {"_safetensors", "_parameters", "_network", "_training", "_families"}
+    | {"_files", "_structure", "optimizers"},
+    "_files": {"_safetensors", "_parameters", "_network", "_structure", "_training", "_families"}
     | {"optimizers", "schedules"},
     "_safetensors": set(),
     "_parameters": {"_network", "_families", "_sklearn", *FAMILIES},
-    "_network": {"_families", "activations", "initializers"},
+    "_network": {"_families", "_structure", "activations", "initializers"},
+    "_structure": set(),
     **{name: {"_families"} for name in FAMILIES},
     "_families": {"_sklearn"},
     "callbacks": set(),
     "_training.mixup": {"_training.problem"},
     "_training.fit": {"_training.*", "_network", "callbacks"},
-    "_training.evaluation": {"_training.*", "_network", "_core"},
+    "_training.evaluation": {"_training.*", "_network", "_structure", "_core"},
     "_training": {"_training.*"},
     "_training.stochastic": {"_training.*", "_network", "_parameters", "_core"}
     | {"callbacks", "schedules"},
     "_training.lbfgs": {"_training.*", "_network", "_parameters", "_threads", "_core", "_sklearn"}
     | {"callbacks"},
     "_training.session": {"_network", "optimizers", "schedules", "_core"},
-    "_training.state": set(),
+    "_training.state": {"_structure"},
     "_training.problem": {"_training.targets", "_network"},
     "_training.targets": {"_families", "activations", "losses", "_core", "_sklearn"},
     "_training.random": set(),

@@ -70,10 +70,10 @@ def true_loss(estimator, kind, data, weight=None):
     )
     layers = ["relu"] * (len(estimator.coefs_) - 1) + [estimator.out_activation_]
     coefs = [W.astype(np.float64) for W in estimator.coefs_]
-    _, A, *_ = reference.forward(data, coefs, estimator.intercepts_, layers)
+    outputs = reference.forward(data, coefs, estimator.intercepts_, layers)[-1].out
     row = reference.LOSSES[name]
     Y = target.reshape(len(data), -1).astype(np.float64)
-    per_sample = row.f(Y, A[-1], np.finfo(np.float64).eps)
+    per_sample = row.f(Y, outputs, np.finfo(np.float64).eps)
     return np.average(per_sample, weights=weight)
 
 

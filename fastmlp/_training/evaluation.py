@@ -10,6 +10,7 @@ from sklearn.metrics import get_scorer
 
 from .. import _core
 from .._network import all_finite, flatten, up_to_output
+from .._structure import Structure, of_inference
 from .problem import Problem, near_one
 from .state import State
 
@@ -78,10 +79,13 @@ class Evaluation:
     def __call__(self, coefs: list[NDArray], intercepts: list[NDArray]) -> tuple[float, float]:
         """Return score and loss (NaN if it is not wanted) with these weights."""
         loss = np.nan
+        activations = self.problem.activations
+        structure = of_inference(self.problem.structure)
         if self.loss is None:
-            outputs = self._outputs(coefs, intercepts, self.problem.activations)
+            outputs = self._outputs(coefs, intercepts, activations, structure)
         else:
-            outputs = self._outputs(*up_to_output(coefs, intercepts, self.problem.activations))
+            raw = up_to_output(coefs, intercepts, activations, structure)
+            outputs = self._outputs(*raw)
             loss = self.loss(outputs)
             outputs = self._activated(outputs)
         if not all_finite(*coefs, *intercepts):
@@ -91,10 +95,22 @@ class Evaluation:
             loss = np.nan
         return self.score(outputs, loss), loss
 
-    def _outputs(self, coefs: list[NDArray], intercepts: list[NDArray], layers: tuple) -> NDArray:
+    def _outputs(
+        self,
+        coefs: list[NDArray],
+        intercepts: list[NDArray],
+        layers: tuple,
+        structure: Structure,
+    ) -> NDArray:
         p = self.problem
         return _core.predict(
-            p.X, coefs, intercepts, layers, bfloat16=p.bfloat16, n_threads=p.n_threads
+            p.X,
+            coefs,
+            intercepts,
+            layers,
+            **structure,
+            bfloat16=p.bfloat16,
+            n_threads=p.n_threads,
         )
 
     def _activated(self, raw: NDArray) -> NDArray:

@@ -55,6 +55,11 @@ class LBFGSFit(Fit):
                 f"solver='lbfgs' needs a loss that is not random, but dropout={est.dropout!r} and "
                 f"input_dropout={est.input_dropout!r}. Set both to 0, or another solver."
             )
+        if "batch" in problem.structure.get("normalization", ()):
+            raise ValueError(
+                f"normalization={est.normalization!r} is not available with solver='lbfgs', which "
+                "has no mini-batches. Choose 'layer', or another solver."
+            )
         super().__init__(est, problem, state, rng, incremental, validation)
         if validation is not None:
             self._watch(validation, asked_dtype(est) or np.dtype(np.float64), own=True)
@@ -132,7 +137,7 @@ class LBFGSFit(Fit):
     def _take(self, params: NDArray) -> None:
         dtype = asked_dtype(self.est)
         params = params if dtype is None else params.astype(dtype, copy=False)
-        self.state.coefs, self.state.intercepts = views(params, self.problem.widths)
+        self.state.coefs, self.state.intercepts = views(params, *self.state.layout)
 
     def _publish(self, params: NDArray) -> None:
         self._take(params)

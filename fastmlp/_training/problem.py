@@ -85,7 +85,7 @@ class Problem(NamedTuple):
 
     def flops_per_row(self) -> float:
         """Return about what forward pass, delta and gradient cost for one row of X."""
-        weights = count(self.widths)
+        weights = count(self.widths, self.structure)
         if issparse(self.X):
             weights += (self.X.nnz / self.X.shape[0] - self.widths[0]) * self.widths[1]
         return 6.0 * weights

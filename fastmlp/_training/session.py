@@ -93,9 +93,10 @@ class _Open(NamedTuple):
 
     def averages(self) -> tuple[tuple[int, ...], NDArray]:
         widths, (name, *_) = self.config["units"], self.config["optimizer"]
-        averages = np.empty((_core.OPTIMIZERS[name].n_slots, count(widths)), self.config["dtype"])
+        n_slots, n = _core.OPTIMIZERS[name].n_slots, count(widths, self.config)
+        averages = np.empty((n_slots, n), self.config["dtype"])
         for slot, flat in enumerate(averages):
-            self.net.store_state(slot, *views(flat, widths))
+            self.net.store_state(slot, *views(flat, widths, self.config))
         return widths, averages
 
 
@@ -189,4 +190,4 @@ def _load(net: _core.Net, config: dict[str, Any], widths: tuple[int, ...], avera
             f"coefs_ and intercepts_ now have {list(config['units'])}."
         )
     for slot, flat in enumerate(averages.astype(config["dtype"], copy=False)):
-        net.load_state(slot, *views(flat, widths))
+        net.load_state(slot, *views(flat, widths, config))

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._structure import ATTRIBUTES, Structure, joined, of_inference, split
+
 # What becomes a fitted attribute of the estimator, and its name there. Early stopping and warm
 # starts go on from the private ones, whose names are scikit-learn's.
 PUBLISHED = {
@@ -53,11 +55,15 @@ class State:
         Why training has ended.
     best_coefs, best_intercepts : list of ndarray
         Copies of the weights that had the best validation score.
+    layout : tuple
+        Widths and structure of the network, by which both lists are cut; see ``_structure``.
     session : Session
         The net and the optimizer's state, for calls of ``partial_fit``.
 
     Those that this fit has no use for are not set.
     """
+
+    layout: tuple[tuple[int, ...], Structure]
 
     def __init__(self, coefs: list[NDArray], intercepts: list[NDArray]) -> None:
         self._fresh = True
@@ -68,11 +74,16 @@ class State:
     @classmethod
     def of(cls, est: Any) -> "State":
         """Return the state to go on from: where the estimator's last fit ended."""
-        state = cls(est.coefs_, est.intercepts_)
+        state = cls(*joined(vars(est), est.coefs_, est.intercepts_))
         state._fresh = False
         found = est.__dict__
+        weights = ("coefs", "intercepts")
         state.__dict__.update(
-            {own: found[name] for own, name in PUBLISHED.items() if name in found}
+            {
+                own: found[name]
+                for own, name in PUBLISHED.items()
+                if name in found and own not in weights
+            }
         )
         state.epoch = 0
         return state
@@ -132,3 +143,8 @@ class State:
                 attributes[attribute] = found[own]
             elif self._fresh:  # of an earlier fit
                 attributes.pop(attribute, None)
+        for attribute in ATTRIBUTES:
+            attributes.pop(attribute, None)
+        widths, structure = self.layout
+        if of_inference(structure):
+            attributes.update(split(self.coefs, self.intercepts, widths, structure))

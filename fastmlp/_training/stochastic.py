@@ -50,6 +50,7 @@ class StochasticFit(Fit):
         if est.early_stopping and not is_own:
             validation = self._split()
         self.batch_size = self._batch_size()
+        self._check_batches()
 
         asked = asked_dtype(est)
         state.coefs = make_writable(state.coefs, asked)
@@ -59,7 +60,7 @@ class StochasticFit(Fit):
         self.coefs, self.intercepts = state.coefs, state.intercepts
         if any(a.dtype != self.dtype for a in [*self.coefs, *self.intercepts]):
             flat = flatten(self.coefs, self.intercepts, self.dtype)
-            self.coefs, self.intercepts = views(flat, problem.widths)
+            self.coefs, self.intercepts = views(flat, *state.layout, running=True)
         self.y = problem.targets.coded(self.dtype)
         if validation is not None:
             self._watch(validation, self.dtype, is_own)
@@ -105,6 +106,17 @@ class StochasticFit(Fit):
                 stacklevel=2,
             )
         return int(min(batch_size, n_samples))
+
+    def _check_batches(self) -> None:
+        """Refuse mini-batches of one sample, which have no variance, if they are normalised."""
+        n_samples, batch_size = len(self.order), self.batch_size
+        is_normalized = "batch" in self.problem.structure.get("normalization", ())
+        if is_normalized and (batch_size == 1 or n_samples % batch_size == 1):
+            raise ValueError(
+                "normalization='batch' needs two samples or more in every mini-batch, but "
+                f"batch_size={self.est.batch_size!r} cuts {n_samples} samples so that one has a "
+                "single sample."
+            )
 
     def run(self) -> None:
         """Train until convergence, ``max_iter`` epochs or Ctrl-C; one epoch if incremental."""
@@ -190,7 +202,7 @@ class StochasticFit(Fit):
         """Return how many samples are handed to C at once."""
         # The update streams parameters and state through memory, which takes as long as some 60
         # operations for each.
-        flops = self.batch_size * self.problem.flops_per_row() + 60.0 * count(self.problem.widths)
+        flops = self.batch_size * self.problem.flops_per_row() + 60.0 * count(*self.state.layout)
         return self.batch_size * max(1, int(RUN_FLOPS / flops))
 
     def _callbacks(self) -> Iterator[Callback]:

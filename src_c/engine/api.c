@@ -2,11 +2,13 @@
 #include "engine/check.h"
 #include "engine/net.h"
 
-/* Whether training, too, needs products and activations only. */
-static int is_plain(const fm_network *network)
+/* Whether products and activations are all there is. */
+static int is_plain(const fm_network *network, int training)
 {
-    int plain = network->input_dropout == 0;
-    for (int l = 0; l < network->n_layers; l++)
+    int plain = fm_is_dense(network);
+    if (training)
+        plain &= network->input_dropout == 0;
+    for (int l = 0; l < network->n_layers && training; l++)
         plain &= network->layers[l].dropout == 0;
     return plain;
 }
@@ -19,7 +21,7 @@ fm_status fm_net_create(fm_net **out, const fm_config *config)
         return status;
     const fm_network *network = &config->network;
     const fm_kernels *kernels =
-        fm_select_kernels(config->isa, network->dtype, is_plain(network), &status);
+        fm_select_kernels(config->isa, network->dtype, is_plain(network, 1), &status);
     return kernels ? fm_net_build(out, kernels, config) : status;
 }
 
@@ -31,7 +33,8 @@ fm_status fm_predict(void *out, const fm_matrix *X, const fm_network *network,
     fm_status status = fm_check_prediction(X, network, &watch, n_threads);
     if (status != FM_OK)
         return status;
-    const fm_kernels *kernels = fm_select_kernels(isa, network->dtype, 1, &status);
+    const fm_kernels *kernels =
+        fm_select_kernels(isa, network->dtype, is_plain(network, 0), &status);
     if (!kernels)
         return status;
     return fm_predict_on(kernels, out, X, network, parameters, check_finite, &watch, n_threads);

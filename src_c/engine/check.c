@@ -6,9 +6,13 @@ static int is_share(double p) { return p >= 0 && p < 1; }
 static int is_layer(const fm_layer *layer, int is_output)
 {
     const fm_table_row *row = fm_activation_row(layer->activation.row);
-    return layer->width >= 1 && fm_is_choice(row, &layer->activation) &&
-           (row->where & (is_output ? FM_FOR_OUTPUT : FM_FOR_HIDDEN)) &&
-           (is_output ? layer->dropout == 0 : is_share(layer->dropout));
+    if (layer->width < 1 || !fm_is_choice(row, &layer->activation))
+        return 0;
+    if (is_output)
+        return (row->where & FM_FOR_OUTPUT) && layer->dropout == 0 && !layer->residual &&
+               layer->normalization == FM_NO_NORM;
+    return (row->where & FM_FOR_HIDDEN) && is_share(layer->dropout) &&
+           (unsigned)layer->normalization <= FM_LAYER_NORM;
 }
 
 static int is_network(const fm_network *n)
@@ -104,7 +108,7 @@ static fm_status check_data(const fm_net *net, const fm_batch *data, int64_t bat
     const fm_plan *plan = &net->plan;
     const fm_matrix *X = data->X;
     const fm_targets *y = data->y;
-    const int64_t n_outputs = plan->values[plan->n_stages].width, block = plan->use.max_rows;
+    const int64_t n_outputs = fm_plan_outputs(plan)->width, block = plan->use.max_rows;
     if (X->n_cols != plan->values[0].width || !X->indices != !net->max_nnz || n_threads < 0)
         return FM_BAD_ARGUMENT;
     if ((y->labels != NULL) == (y->values != NULL))
@@ -119,6 +123,15 @@ static fm_status check_data(const fm_net *net, const fm_batch *data, int64_t bat
     return status;
 }
 
+/* Batch normalisation sees a mini-batch as a whole, and needs two rows for a variance. */
+static int normalizes_batches(const fm_plan *plan, int64_t n_rows, int64_t batch_size)
+{
+    if (!plan->use.whole_batches || n_rows == 0)
+        return 1;
+    const int64_t rows = n_rows < batch_size ? n_rows : batch_size, last = n_rows % batch_size;
+    return rows <= plan->use.max_rows && rows > 1 && last != 1;
+}
+
 fm_status fm_check_training(const fm_net *net, const fm_batch *data, int64_t batch_size,
                             int64_t step, fm_watch *watch, int n_threads)
 {
@@ -129,12 +142,15 @@ fm_status fm_check_training(const fm_net *net, const fm_batch *data, int64_t bat
     /* Larger batches than announced would need a gradient kept between blocks. */
     if (batch_size > block && data->n_rows > block && !net->plan.use.keeps_gradient)
         return FM_BAD_ARGUMENT;
+    if (!normalizes_batches(&net->plan, data->n_rows, batch_size))
+        return FM_BAD_ARGUMENT;
     return check_data(net, data, batch_size, watch, n_threads);
 }
 
 fm_status fm_check_gradient(const fm_net *net, const fm_batch *data, fm_watch *watch, int n_threads)
 {
-    if (!net->plan.use.keeps_gradient || data->n_rows < 1)
+    if (!net->plan.use.keeps_gradient || data->n_rows < 1 ||
+        !normalizes_batches(&net->plan, data->n_rows, data->n_rows))
         return FM_BAD_ARGUMENT;
     return check_data(net, data, data->n_rows, watch, n_threads);
 }

@@ -52,16 +52,27 @@ static int is_slow(const fm_config *c)
     return fm_forward_work(&c->network) * (double)c->max_rows > FM_WORK_AT_ONCE;
 }
 
+static int normalizes_batches(const fm_network *network)
+{
+    int any = 0;
+    for (int l = 0; l < network->n_layers; l++)
+        any |= network->layers[l].normalization == FM_BATCH_NORM;
+    return any;
+}
+
 fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config *c)
 {
     const int updates = c->optimizer.row != FM_OPTIMIZER_none;
+    const int whole = normalizes_batches(&c->network);
+    const int64_t most_rows = whole ? INT64_MAX : FM_MAX_BLOCK;
     const fm_plan_use use = {
-        .max_rows = c->max_rows < FM_MAX_BLOCK ? c->max_rows : FM_MAX_BLOCK,
+        .max_rows = c->max_rows < most_rows ? c->max_rows : most_rows,
         .csr = c->max_nnz > 0,
         .training = 1,
         .n_slots = updates ? fm_optimizer_row(c->optimizer.row)->n_slots : 0,
         .keeps_gradient = !updates || c->max_rows > FM_MAX_BLOCK || is_slow(c),
         .has_l2 = c->alpha != 0,
+        .whole_batches = whole,
     };
     fm_net *net = *out = calloc(1, sizeof(*net));
     if (!net)
@@ -101,18 +112,14 @@ fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers)
 {
     if (!fm_has_slot(net, slot))
         return FM_BAD_ARGUMENT;
-    for (int i = 0; i < net->plan.n_stages; i++)
-        net->plan.kernels->load(&net->plan.stages[i], part_of_slot(slot), layers[i].W, layers[i].b);
-    return FM_OK;
+    return fm_plan_load(&net->plan, part_of_slot(slot), layers, NULL);
 }
 
 fm_status fm_net_store(const fm_net *net, int slot, const fm_parameters *layers)
 {
     if (!fm_has_slot(net, slot))
         return FM_BAD_ARGUMENT;
-    for (int i = 0; i < net->plan.n_stages; i++)
-        net->plan.kernels->store(&net->plan.stages[i], part_of_slot(slot), layers[i].W,
-                                 layers[i].b);
+    fm_plan_store(&net->plan, part_of_slot(slot), layers);
     return FM_OK;
 }
 
@@ -120,7 +127,8 @@ int fm_net_state_finite(const fm_net *net)
 {
     for (int i = 0; i < net->plan.n_stages; i++)
         for (int slot = 0; slot < net->plan.use.n_slots; slot++)
-            if (!net->plan.kernels->part_finite(&net->plan.stages[i], part_of_slot(slot)))
+            if (net->plan.stages[i].part[part_of_slot(slot)] &&
+                !net->plan.kernels->part_finite(&net->plan.stages[i], part_of_slot(slot)))
                 return 0;
     return 1;
 }

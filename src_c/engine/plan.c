@@ -34,21 +34,28 @@ size_t fm_array_bytes(int64_t n, size_t item)
     return __builtin_mul_overflow((size_t)n, item, &bytes) ? SIZE_MAX : bytes;
 }
 
+static int is_input(const fm_plan *plan, const fm_value *v) { return v == plan->values; }
+
 static size_t param_bytes(const fm_plan *plan, int i, int part)
 {
     const fm_plan_use *use = &plan->use;
+    const fm_stage *s = &plan->stages[i];
     int wanted = 1;
     if (part >= FM_SLOTS && part < FM_SLOTS + FM_MAX_SLOTS)
         wanted = part - FM_SLOTS < use->n_slots;
     else if (part == FM_PARAMS)
-        wanted = !plan->stages[i].raw_W;
+        wanted = !s->raw_W;
     else if (part == FM_GRADIENT)
         wanted = use->keeps_gradient;
     else if (part == FM_TRANSPOSED)
-        wanted = use->training && i > 0;
+        wanted = use->training && s->kind == FM_DENSE && !is_input(plan, s->from);
     else if (part == FM_SQUARES)
-        wanted = use->has_l2;
-    return wanted ? plan->kernels->param_bytes(part, &plan->stages[i]) : 0;
+        wanted = use->has_l2 && s->kind == FM_DENSE;
+    else if (part == FM_RUNNING)
+        wanted = s->normalization == FM_BATCH_NORM;
+    else if (part == FM_STATISTICS)
+        wanted = use->training && s->kind == FM_NORM;
+    return wanted && s->kind != FM_ADD ? plan->kernels->param_bytes(part, s) : 0;
 }
 
 size_t fm_plan_scratch_bytes(const fm_plan *plan)
@@ -103,25 +110,46 @@ static size_t value_bytes(const fm_plan *plan, int i, int part)
     return wanted ? plan->kernels->value_bytes(part, v) : 0;
 }
 
-/* Value i is computed by stage i - 1 and read by stage i; in training the gradient
- * reads all of them at the end. */
+/* The first stage that writes a value, and the last one that reads it; the gradient reads
+ * all of them at the end. */
+static int first_writer(const fm_plan *plan, int i)
+{
+    int stage = 0;
+    while (i > 0 && plan->stages[stage].to != &plan->values[i])
+        stage++;
+    return i > 0 ? stage : -1;
+}
+
+static int last_reader(const fm_plan *plan, int i)
+{
+    const fm_value *v = &plan->values[i];
+    int stage = plan->n_stages;
+    if (plan->use.training || v->is_output)
+        return stage;
+    do
+        stage--;
+    while (plan->stages[stage].from != v && plan->stages[stage].skip != v);
+    return stage;
+}
+
 static void share_buffers(fm_plan *plan)
 {
     fm_buffer *b = plan->buffers;
-    for (int i = 0; i <= plan->n_stages; i++) {
+    for (int i = 0; i < plan->n_values; i++) {
         const size_t bytes = value_bytes(plan, i, FM_ACTS);
+        const int writer = first_writer(plan, i);
         int owner = bytes > 0 ? 0 : i;
-        while (owner < i && (b[owner].bytes == 0 || b[owner].last_reader >= i - 1))
+        while (owner < i && (b[owner].bytes == 0 || b[owner].last_reader >= writer))
             owner++;
         b[i].owner = owner;
-        b[owner].last_reader = plan->use.training ? plan->n_stages : i;
+        b[owner].last_reader = last_reader(plan, i);
         b[owner].bytes = bytes > b[owner].bytes ? bytes : b[owner].bytes;
     }
 }
 
 void fm_plan_lay_out_values(fm_plan *plan, fm_arena *a)
 {
-    for (int i = 0; i <= plan->n_stages; i++) {
+    for (int i = 0; i < plan->n_values; i++) {
         void **part = plan->values[i].part;
         const int owner = plan->buffers[i].owner;
         part[FM_ACTS] =
@@ -131,22 +159,86 @@ void fm_plan_lay_out_values(fm_plan *plan, fm_arena *a)
     }
 }
 
+static const fm_value *moved(const fm_value *v, const fm_value *from, const fm_value *to)
+{
+    return v ? to + (v - from) : NULL;
+}
+
 fm_plan fm_plan_copy(const fm_plan *plan, fm_arena *a)
 {
-    const size_t n = (size_t)plan->n_stages;
+    const size_t values_bytes = (size_t)plan->n_values * sizeof(*plan->values);
+    const size_t stages_bytes = (size_t)plan->n_stages * sizeof(*plan->stages);
     fm_plan copy = *plan;
-    fm_value *values = fm_take(a, (n + 1) * sizeof(*values));
-    fm_stage *stages = fm_take(a, n * sizeof(*stages));
+    fm_value *values = fm_take(a, values_bytes);
+    fm_stage *stages = fm_take(a, stages_bytes);
     if (a->base) {
-        copy.values = memcpy(values, plan->values, (n + 1) * sizeof(*values));
-        copy.stages = memcpy(stages, plan->stages, n * sizeof(*stages));
-        for (size_t i = 0; i < n; i++) {
-            stages[i].from = &values[i];
-            stages[i].to = &values[i + 1];
+        copy.values = memcpy(values, plan->values, values_bytes);
+        copy.stages = memcpy(stages, plan->stages, stages_bytes);
+        for (fm_stage *s = stages; s < stages + plan->n_stages; s++) {
+            s->from = moved(s->from, plan->values, values);
+            s->to = moved(s->to, plan->values, values);
+            s->skip = moved(s->skip, plan->values, values);
         }
     }
     fm_plan_lay_out_values(&copy, a);
     return copy;
+}
+
+/* ------------------------------------------------------------- parameters */
+
+fm_stage_arrays fm_arrays_of(const fm_stage *s, const fm_parameters *layers)
+{
+    const fm_parameters *p = &layers[s->layer];
+    if (s->kind == FM_NORM)
+        return (fm_stage_arrays){p->scale, p->shift};
+    if (s->is_projection)
+        return (fm_stage_arrays){p->P, NULL};
+    return (fm_stage_arrays){p->W, p->b};
+}
+
+/* Training may go on from the running averages that are there. */
+static int is_complete(const fm_plan *plan, const fm_stage *s, const fm_parameters *layers)
+{
+    const fm_stage_arrays arrays = fm_arrays_of(s, layers);
+    const fm_parameters *p = &layers[s->layer];
+    if (s->part[FM_RUNNING] && !plan->use.training && !(p->mean && p->variance))
+        return 0;
+    return s->kind == FM_ADD || (arrays.first && (arrays.second || s->is_projection));
+}
+
+/* What copying a parameter takes, in multiply-adds (fm_watch). */
+enum { LOAD_WORK = 64 };
+
+fm_status fm_plan_load(const fm_plan *plan, int part, const fm_parameters *layers, fm_watch *watch)
+{
+    for (int i = 0; i < plan->n_stages; i++)
+        if (!is_complete(plan, &plan->stages[i], layers))
+            return FM_BAD_ARGUMENT;
+    for (int i = 0; i < plan->n_stages; i++) {
+        const fm_stage *s = &plan->stages[i];
+        const fm_stage_arrays arrays = fm_arrays_of(s, layers);
+        const fm_parameters *p = &layers[s->layer];
+        if (s->part[part] && s->kind != FM_ADD)
+            plan->kernels->load(s, part, arrays.first, arrays.second);
+        if (s->part[FM_RUNNING] && part == FM_PARAMS && p->mean && p->variance)
+            plan->kernels->load(s, FM_RUNNING, p->mean, p->variance);
+        if (s->kind == FM_DENSE && watch)
+            fm_ends(watch, 0, LOAD_WORK * (double)s->from->width * (double)s->to->width);
+    }
+    return FM_OK;
+}
+
+void fm_plan_store(const fm_plan *plan, int part, const fm_parameters *layers)
+{
+    for (int i = 0; i < plan->n_stages; i++) {
+        const fm_stage *s = &plan->stages[i];
+        const fm_stage_arrays arrays = fm_arrays_of(s, layers);
+        const fm_parameters *p = &layers[s->layer];
+        if (s->kind != FM_ADD)
+            plan->kernels->store(s, part, arrays.first, arrays.second);
+        if (s->part[FM_RUNNING] && part == FM_PARAMS && p->mean && p->variance)
+            plan->kernels->store(s, FM_RUNNING, p->mean, p->variance);
+    }
 }
 
 /* ---------------------------------------------------------------- stages */
@@ -155,9 +247,12 @@ fm_plan fm_plan_copy(const fm_plan *plan, fm_arena *a)
  * CSR are taken one by one anyway. */
 enum { PRODUCT_ROWS = 32 };
 
+/* Forward and backward, each after a sum over rows, and the ends. */
+static int max_ops(int n_stages) { return 4 * n_stages + 2; }
+
 static void add_op(fm_plan *plan, fm_kernel *run, int stage, double work_per_row, int64_t least)
 {
-    FM_ASSERT(plan->n_ops < 2 * plan->n_stages + 1);
+    FM_ASSERT(plan->n_ops < max_ops(plan->n_stages));
     const double rows = FM_WORK_AT_ONCE / work_per_row;
     const int64_t unit = plan->kernels->row_unit, max_rows = plan->use.max_rows;
     const int64_t wanted = rows < (double)max_rows ? (int64_t)rows : max_rows;
@@ -168,14 +263,56 @@ static void add_op(fm_plan *plan, fm_kernel *run, int stage, double work_per_row
                 .rows_at_once = ((wanted > least ? wanted : least) + unit - 1) / unit * unit};
 }
 
-/* Other work in multiply-adds: of an element that is copied, and of an output. */
-enum { COPY_WORK = 4, OUTPUT_WORK = 16 };
+/* Other work in multiply-adds: of an element that is copied, normalised, and of an output. */
+enum { COPY_WORK = 4, NORM_WORK = 8, OUTPUT_WORK = 16 };
 
 static void add_product(fm_plan *plan, fm_kernel *run, int stage)
 {
     const fm_stage *s = &plan->stages[stage];
+    const int sparse = is_input(plan, s->from) && plan->use.csr;
     add_op(plan, run, stage, (double)s->from->width * (double)s->to->width,
-           stage == 0 && plan->use.csr ? 1 : PRODUCT_ROWS);
+           sparse ? 1 : PRODUCT_ROWS);
+}
+
+/* Between barriers, because it reads all rows and all rows read what it writes. */
+static void add_sum_over_rows(fm_plan *plan, fm_kernel *run, int stage)
+{
+    if (plan->stages[stage].normalization != FM_BATCH_NORM || !plan->use.training)
+        return;
+    plan->ops[plan->n_ops - 1].ends_phase = 1;
+    add_op(plan, run, stage, NORM_WORK * (double)plan->stages[stage].to->width, 1);
+    plan->ops[plan->n_ops - 1].by_units = 1;
+    plan->ops[plan->n_ops - 1].ends_phase = 1;
+}
+
+static void add_forward(fm_plan *plan, int i)
+{
+    const fm_kernels *k = plan->kernels;
+    const fm_stage *s = &plan->stages[i];
+    if (s->kind == FM_DENSE) {
+        add_product(plan, is_input(plan, s->from) && plan->use.csr ? k->forward_csr : k->forward,
+                    i);
+    } else if (s->kind == FM_NORM) {
+        add_sum_over_rows(plan, k->column_statistics, i);
+        add_op(plan, k->normalize, i, NORM_WORK * (double)s->to->width, 1);
+    } else {
+        add_op(plan, k->add, i, COPY_WORK * (double)s->to->width, 1);
+    }
+}
+
+static void add_backward(fm_plan *plan, int i)
+{
+    const fm_kernels *k = plan->kernels;
+    const fm_stage *s = &plan->stages[i];
+    if (s->kind == FM_DENSE) {
+        if (!is_input(plan, s->from))
+            add_product(plan, k->backward, i);
+    } else if (s->kind == FM_NORM) {
+        add_sum_over_rows(plan, k->column_deltas, i);
+        add_op(plan, k->normalize_back, i, NORM_WORK * (double)s->to->width, 1);
+    } else {
+        add_op(plan, k->add_back, i, COPY_WORK * (double)s->to->width, 1);
+    }
 }
 
 static void compile_ops(fm_plan *plan)
@@ -185,11 +322,11 @@ static void compile_ops(fm_plan *plan)
     if (!plan->use.csr)
         add_op(plan, k->gather, 0, COPY_WORK * (double)plan->values[0].width, 1);
     for (int i = 0; i <= last; i++)
-        add_product(plan, i == 0 && plan->use.csr ? k->forward_csr : k->forward, i);
+        add_forward(plan, i);
     add_op(plan, plan->use.training ? k->loss : k->outputs, last,
-           OUTPUT_WORK * (double)plan->values[last + 1].width, 1);
-    for (int i = last; i > 0 && plan->use.training; i--)
-        add_product(plan, k->backward, i);
+           OUTPUT_WORK * (double)fm_plan_outputs(plan)->width, 1);
+    for (int i = last; i >= 0 && plan->use.training; i--)
+        add_backward(plan, i);
     plan->ops[plan->n_ops - 1].ends_phase = plan->use.training; /* by the gradient's sums */
 }
 
@@ -203,65 +340,110 @@ double fm_forward_work(const fm_network *network)
     return work;
 }
 
-static void compile_values(fm_plan *plan, const fm_network *network)
+static fm_value *add_value(fm_plan *plan, int64_t width)
 {
-    plan->values[0] = (fm_value){.width = network->n_inputs,
-                                 .max_rows = plan->use.max_rows,
-                                 .dropout = network->input_dropout};
+    fm_value *v = &plan->values[plan->n_values++];
+    *v = (fm_value){.width = width, .max_rows = plan->use.max_rows};
+    return v;
+}
+
+static fm_stage *add_stage(fm_plan *plan, fm_stage_kind kind, int layer, fm_value *from,
+                           fm_value *to)
+{
+    fm_stage *s = &plan->stages[plan->n_stages++];
+    *s = (fm_stage){.kind = kind, .layer = layer, .from = from, .to = to};
+    if (kind == FM_DENSE)
+        from->is_operand = to->delta_is_operand = 1;
+    return s;
+}
+
+static void compile_skip(fm_plan *plan, int l, fm_value *from, fm_value *a)
+{
+    fm_value *sum = add_value(plan, a->width);
+    if (from->width != sum->width) {
+        fm_stage *s = add_stage(plan, FM_DENSE, l, from, sum);
+        s->is_projection = s->no_bias = 1;
+    }
+    fm_stage *s = add_stage(plan, FM_ADD, l, a, sum);
+    s->skip = from->width == sum->width ? from : NULL;
+}
+
+static void compile_layer(fm_plan *plan, const fm_layer *layer, int l)
+{
+    fm_value *from = &plan->values[plan->n_values - 1], *a = add_value(plan, layer->width);
+    /* A batch's mean takes the bias away again: its gradient is 0, or rounding errors. */
+    add_stage(plan, FM_DENSE, l, from, a)->no_bias =
+        layer->no_bias || layer->normalization == FM_BATCH_NORM;
+    if (layer->normalization != FM_NO_NORM) {
+        fm_value *z = a;
+        a = add_value(plan, layer->width);
+        add_stage(plan, FM_NORM, l, z, a)->normalization = layer->normalization;
+    }
+    a->activation = layer->activation;
+    a->derivative = fm_activation_row(layer->activation.row)->derivative;
+    a->dropout = layer->dropout;
+    a->number = l + 1;
+    if (layer->residual)
+        compile_skip(plan, l, from, a);
+}
+
+/* Which stages hand delta to a value: backward runs from the last one to the first. */
+static void share_deltas(fm_plan *plan)
+{
     for (int i = 0; i < plan->n_stages; i++) {
-        const fm_layer *layer = &network->layers[i];
-        plan->values[i + 1] =
-            (fm_value){.width = layer->width,
-                       .max_rows = plan->use.max_rows,
-                       .activation = layer->activation,
-                       .derivative = fm_activation_row(layer->activation.row)->derivative,
-                       .dropout = layer->dropout,
-                       .number = i + 1,
-                       .is_output = i + 1 == plan->n_stages};
+        fm_stage *s = &plan->stages[i];
+        s->ends_delta = 1;
+        for (int k = 0; k < plan->n_stages; k++) {
+            const fm_stage *other = &plan->stages[k];
+            const int shares = other->from == s->from || other->skip == s->from;
+            s->adds_delta |= k > i && shares;
+            s->ends_delta &= !(k < i && shares);
+        }
     }
 }
 
-static fm_status compile_stages(fm_plan *plan, const fm_network *network)
+static fm_status count_work(fm_plan *plan)
 {
     const fm_kernels *k = plan->kernels;
-    const int training = plan->use.training;
     for (int i = 0; i < plan->n_stages; i++) {
-        fm_stage *s = &plan->stages[i];
-        *s = (fm_stage){.from = &plan->values[i],
-                        .to = &plan->values[i + 1],
-                        .no_bias = network->layers[i].no_bias};
-        if (k->param_bytes(FM_PARAMS, s) == SIZE_MAX)
+        const fm_stage *s = &plan->stages[i];
+        const double products = !plan->use.training ? 1 : is_input(plan, s->from) ? 2 : 3;
+        if (s->kind != FM_ADD && k->param_bytes(FM_PARAMS, s) == SIZE_MAX)
             return FM_TOO_LARGE;
         plan->n_units += k->n_units(s);
-        plan->work_per_row +=
-            (training ? i > 0 ? 3.0 : 2.0 : 1.0) * (double)s->from->width * (double)s->to->width;
+        if (s->kind == FM_DENSE)
+            plan->work_per_row += products * (double)s->from->width * (double)s->to->width;
     }
     return FM_OK;
 }
 
 /* The arrays of the plan; run twice, see fm_arena. */
-static void lay_out_description(fm_plan *plan, fm_arena *a)
+static void lay_out_description(fm_plan *plan, fm_arena *a, int n_layers)
 {
-    const size_t n = (size_t)plan->n_stages;
-    plan->values = fm_take(a, (n + 1) * sizeof(*plan->values));
-    plan->buffers = fm_take(a, (n + 1) * sizeof(*plan->buffers));
-    plan->stages = fm_take(a, n * sizeof(*plan->stages));
-    plan->ops = fm_take(a, (2 * n + 1) * sizeof(*plan->ops));
+    const size_t n_values = 3 * (size_t)n_layers + 1, n_stages = 4 * (size_t)n_layers;
+    plan->values = fm_take(a, n_values * sizeof(*plan->values));
+    plan->buffers = fm_take(a, n_values * sizeof(*plan->buffers));
+    plan->stages = fm_take(a, n_stages * sizeof(*plan->stages));
+    plan->ops = fm_take(a, (size_t)max_ops((int)n_stages) * sizeof(*plan->ops));
 }
 
 fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_network *network,
                           fm_plan_use use)
 {
-    *plan = (fm_plan){.kernels = kernels, .use = use, .n_stages = network->n_layers};
+    *plan = (fm_plan){.kernels = kernels, .use = use};
     fm_arena a = {0};
-    lay_out_description(plan, &a);
+    lay_out_description(plan, &a, network->n_layers);
     plan->description = calloc(1, a.used);
     if (!plan->description)
         return FM_NO_MEMORY;
     a = (fm_arena){.base = plan->description};
-    lay_out_description(plan, &a);
-    compile_values(plan, network);
-    const fm_status status = compile_stages(plan, network);
+    lay_out_description(plan, &a, network->n_layers);
+    add_value(plan, network->n_inputs)->dropout = network->input_dropout;
+    for (int l = 0; l < network->n_layers; l++)
+        compile_layer(plan, &network->layers[l], l);
+    plan->values[plan->n_values - 1].is_output = 1;
+    share_deltas(plan);
+    const fm_status status = count_work(plan);
     if (status != FM_OK)
         return status;
     compile_ops(plan);
@@ -284,12 +466,26 @@ int64_t fm_plan_first_row(const fm_plan *plan, int64_t n_rows, int rank, int siz
     return row < n_rows ? row : n_rows;
 }
 
+/* A member's share of a stage's units, whose kernel reads all rows. */
+static void sum_over_rows(const fm_plan *plan, const fm_op *op, const fm_pass *pass,
+                          fm_watch *watch, int rank, int size)
+{
+    const fm_stage *s = &plan->stages[op->stage];
+    const int64_t n = plan->kernels->n_units(s), end = n * (rank + 1) / size;
+    for (int64_t u = n * rank / size; u < end && !fm_ended(watch); u++) {
+        op->run(s, pass, u, u + 1);
+        fm_ends(watch, rank, op->work_per_row / (double)n * (double)pass->batch->n_rows);
+    }
+}
+
 void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, fm_watch *watch,
-                       int rank, int64_t r0, int64_t r1)
+                       int rank, int size, int64_t r0, int64_t r1)
 {
     for (int i = 0; i < plan->n_ops; i++) {
         const fm_op *op = &plan->ops[i];
-        for (int64_t r = r0; r < r1 && !fm_ended(watch); r += op->rows_at_once) {
+        if (op->by_units)
+            sum_over_rows(plan, op, pass, watch, rank, size);
+        for (int64_t r = r0; r < r1 && !op->by_units && !fm_ended(watch); r += op->rows_at_once) {
             const int64_t end = r1 - r < op->rows_at_once ? r1 : r + op->rows_at_once;
             op->run(&plan->stages[op->stage], pass, r, end);
             fm_ends(watch, rank, op->work_per_row * (double)(end - r));

@@ -38,6 +38,7 @@ typedef struct {
     int n_slots;             /* training: optimizer state */
     int keeps_gradient;      /* training: in memory, else each shard is updated at once */
     int has_l2;              /* training: the loss has an L2 term */
+    int whole_batches;       /* training: sums over all rows of a mini-batch are taken */
 } fm_plan_use;
 
 typedef struct {
@@ -45,6 +46,7 @@ typedef struct {
     int stage;
     double work_per_row;     /* multiply-adds */
     int64_t rows_at_once;    /* between two questions whether to end */
+    int by_units;            /* on units of the stage and all rows, not on rows */
     int ends_phase;          /* the next operation reads rows of other members */
 } fm_op;
 
@@ -59,11 +61,11 @@ typedef struct {
 typedef struct {
     const fm_kernels *kernels;
     fm_plan_use use;
-    int n_stages, n_ops;
-    fm_value *values;        /* (n_stages + 1,): X, then what each stage computes */
+    int n_values, n_stages, n_ops;
+    fm_value *values;        /* (n_values,): X, then what stages compute, the outputs last */
     fm_stage *stages;        /* (n_stages,) */
     fm_op *ops;              /* (n_ops,) */
-    fm_buffer *buffers;      /* (n_stages + 1,), by value */
+    fm_buffer *buffers;      /* (n_values,), by value */
     int64_t n_units;         /* of weights, of all stages one after the other */
     int64_t *unit_cost;      /* (n_units + 1,) running sum; training only */
     double work_per_row;     /* multiply-adds */
@@ -102,13 +104,29 @@ fm_plan fm_plan_copy(const fm_plan *plan, fm_arena *arena);
 /* All row operations on rows r0..r1 of the pass's batch, or some of them if the call ends.
  * team: NULL when alone. */
 void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, fm_watch *watch,
-                       int rank, int64_t r0, int64_t r1);
+                       int rank, int size, int64_t r0, int64_t r1);
 /* Gradients of a member's share of the weights. They are updated at once if the pass has a
  * step; if it has none, some gradients may be missing once the call has ended. */
 void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watch, int rank,
                         int size);
 /* Updates a member's share of the weights by the gradients that were kept. */
 void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
+
+static inline const fm_value *fm_plan_outputs(const fm_plan *plan)
+{
+    return &plan->values[plan->n_values - 1];
+}
+
+/* What a stage's FM_PARAMS hold of its layer's parameters. */
+typedef struct {
+    void *first, *second;
+} fm_stage_arrays;
+
+fm_stage_arrays fm_arrays_of(const fm_stage *stage, const fm_parameters *layers);
+
+/* All parameters of the stages that keep them, from row-major arrays. */
+fm_status fm_plan_load(const fm_plan *plan, int part, const fm_parameters *layers, fm_watch *watch);
+void fm_plan_store(const fm_plan *plan, int part, const fm_parameters *layers);
 
 /* Where the rows of a member begin. */
 int64_t fm_plan_first_row(const fm_plan *plan, int64_t n_rows, int rank, int size);

@@ -18,9 +18,6 @@ enum { BLOCK_ROWS = 168 };
  * packing reads and writes it. */
 enum { UNPACKED_ROWS = 16 };
 
-/* What packing a weight takes, in multiply-adds (fm_watch). */
-enum { COPY_WORK = 64 };
-
 typedef struct {
     const fm_plan *plan;     /* values of each member's own */
     const fm_matrix *X;
@@ -50,7 +47,7 @@ static void predict_blocks(void *arg, fm_team *team, int rank, int size)
     fm_arena a = {.base = run->members + (size_t)rank * run->member_bytes};
     const fm_plan plan = lay_out_member(run, &a, &scratch);
     const fm_kernels *k = plan.kernels;
-    const int64_t n_outputs = plan.values[plan.n_stages].width;
+    const int64_t n_outputs = fm_plan_outputs(&plan)->width;
     const fm_batch all = {.X = run->X, .n_rows = run->X->n_rows};
     for (;;) {
         const int64_t first = atomic_fetch_add(&run->next, plan.use.max_rows);
@@ -64,7 +61,7 @@ static void predict_blocks(void *arg, fm_team *team, int rank, int size)
         const fm_pass pass = {.batch = &batch,
                               .scratch = scratch,
                               .out = run->out + (size_t)(first * n_outputs) * k->item};
-        fm_plan_pass_rows(&plan, &pass, NULL, run->watch, rank, 0, batch.n_rows);
+        fm_plan_pass_rows(&plan, &pass, NULL, run->watch, rank, 1, 0, batch.n_rows);
     }
 }
 
@@ -91,18 +88,6 @@ static fm_status allocate(predict_run *run, fm_plan *plan, int size)
     return FM_OK;
 }
 
-/* The parameters into panels; those of CSR X's layer stay where they are. */
-static void load_parameters(fm_plan *plan, const fm_parameters *parameters, fm_watch *watch)
-{
-    for (int i = 0; i < plan->n_stages; i++) {
-        const fm_stage *s = &plan->stages[i];
-        if (!s->part[FM_PARAMS])
-            continue;
-        plan->kernels->load(s, FM_PARAMS, parameters[i].W, parameters[i].b);
-        fm_ends(watch, 0, COPY_WORK * (double)s->from->width * (double)s->to->width);
-    }
-}
-
 static fm_status predict_packed(const fm_kernels *k, void *out, const fm_matrix *X,
                                 const fm_network *network, const fm_parameters *parameters,
                                 int check_finite, fm_watch *watch, int n_threads)
@@ -125,7 +110,9 @@ static fm_status predict_packed(const fm_kernels *k, void *out, const fm_matrix 
     status = allocate(&run, &plan, size);
     if (status != FM_OK)
         goto done;
-    load_parameters(&plan, parameters, watch);
+    status = fm_plan_load(&plan, FM_PARAMS, parameters, watch);
+    if (status != FM_OK)
+        goto done;
     fm_parallel(size, predict_blocks, &run);
     if (fm_ended(watch))
         status = FM_INTERRUPTED;
@@ -216,7 +203,7 @@ fm_status fm_predict_on(const fm_kernels *k, void *out, const fm_matrix *X,
     const fm_status status = X->indices && check_finite ? check_values(X, k->dtype, watch) : FM_OK;
     if (status != FM_OK)
         return status;
-    if (!X->indices && X->n_rows <= UNPACKED_ROWS)
+    if (!X->indices && X->n_rows <= UNPACKED_ROWS && fm_is_dense(network))
         return predict_unpacked(k, out, X, network, parameters, check_finite, watch);
     return predict_packed(k, out, X, network, parameters, check_finite, watch, n_threads);
 }

@@ -99,7 +99,8 @@ static double l2_term(const fm_net *net, double alpha)
     const fm_plan *plan = &net->plan;
     double sum = 0;
     for (int i = 0; i < plan->n_stages && plan->use.has_l2; i++)
-        sum += plan->kernels->sum_squares(&plan->stages[i]);
+        if (plan->stages[i].part[FM_SQUARES])
+            sum += plan->kernels->sum_squares(&plan->stages[i]);
     return 0.5 * alpha * sum;
 }
 
@@ -166,7 +167,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
             scale_weights(net, &block, w.scale, r0, r1);
         block.buckets = net->max_nnz ? &net->buckets : NULL;
         block.row_weights = block.weights ? net->row_weights : NULL;
-        fm_plan_pass_rows(plan, &pass, team, run->watch, rank, r0, r1);
+        fm_plan_pass_rows(plan, &pass, team, run->watch, rank, size, r0, r1);
         if (at_once && stops(run, &w, rank))
             return 0;
         if (rank == 0)
@@ -270,10 +271,9 @@ fm_status fm_net_loss_grad(fm_net *net, double *loss, const fm_parameters *gradi
     const fm_weighing w = weigh(net, &run.data, &watch, 0);
     if (fm_ended(&watch))
         return FM_INTERRUPTED;
-    for (int i = 0; i < net->plan.n_stages; i++) {
-        const fm_stage *s = &net->plan.stages[i];
-        net->plan.kernels->scale_gradient(s, w.alpha, 1 / w.sum);
-        net->plan.kernels->store(s, FM_GRADIENT, gradient[i].W, gradient[i].b);
-    }
+    for (int i = 0; i < net->plan.n_stages; i++)
+        if (net->plan.stages[i].part[FM_GRADIENT])
+            net->plan.kernels->scale_gradient(&net->plan.stages[i], w.alpha, 1 / w.sum);
+    fm_plan_store(&net->plan, FM_GRADIENT, gradient);
     return FM_OK;
 }

@@ -83,11 +83,12 @@ FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc, int listed)
 /* C[rows r0..r1, n columns] = epilogue(A B), A (., k) and C in panels of c_panel,
  * a_panel elements, B (k, n) in panels of k rows. reads is FM_ALONG_PANEL for A
  * in panels, FM_ACROSS for A given transposed with a_panel elements between k's.
- * bias (n padded,), mask like C. lists: room for them, if fm_may_list(k, n).
+ * resume: on top of what C holds. bias (n padded,), mask like C. lists: room for them, if
+ * fm_may_list(k, n).
  * Lost: prefetching the next tile's rows of A (Zen 3, f32 and f64 alike). */
 static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff_t a_panel,
-                         const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, const T *bias,
-                         T floor, const T *mask, fm_row_terms *lists)
+                         const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, int resume,
+                         const T *bias, T floor, const T *mask, fm_row_terms *lists)
 {
     FM_ASSERT(k > 0 && n > 0 && r0 < r1);
     const int listed = reads == FM_ALONG_PANEL && fm_may_list(k, n) &&
@@ -104,7 +105,7 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
                 T *c = C + j * c_panel;
                 const T *b = B + (j * k + k0) * FM_PANEL;
                 const int half = fm_half_panel(n - j * FM_PANEL);
-                if (k <= FM_THIN) {
+                if (k <= FM_THIN && !resume) {
                     const int along = reads == FM_ALONG_PANEL;
                     const fm_epilogue end = {.bias = bias ? bias + j * FM_PANEL : NULL,
                                              .floor = floor,
@@ -123,12 +124,13 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
                     T *to = c + i * FM_PANEL;
                     if (listed)
                         fm_tile_terms((int)mr, half, to, a0 + i * FM_PANEL, b, lists->terms[tile],
-                                      lists->n[tile], k0 > 0, &end);
+                                      lists->n[tile], resume || k0 > 0, &end);
                     else if (reads == FM_ALONG_PANEL)
                         fm_tile_along_panel((int)mr, half, to, a0 + i * FM_PANEL, a_panel, b, kc,
-                                            k0 > 0, &end);
+                                            resume || k0 > 0, &end);
                     else
-                        fm_tile_across((int)mr, half, to, a0 + i, a_panel, b, kc, k0 > 0, &end);
+                        fm_tile_across((int)mr, half, to, a0 + i, a_panel, b, kc, resume || k0 > 0,
+                                       &end);
                 }
             }
         }

@@ -7,6 +7,8 @@
 
 static int64_t fm_unit_cost(const fm_stage *s, int64_t number, int64_t n_rows)
 {
+    if (s->kind == FM_NORM)
+        return 2 * FM_PANEL * (n_rows + 16);
     const fm_unit u = fm_unit_number(s, number);
     return (u.f1 - u.f0) * (fm_is_narrow(s->to) ? s->to->width : FM_PANEL) * (n_rows + 16);
 }
@@ -30,10 +32,68 @@ static void fm_update_biases(const fm_stage *s, const fm_pass *pass, const fm_un
               fm_is_narrow(s->to) ? fm_padded(s->to->width) : FM_PANEL, 0, pass->step);
 }
 
+#if !FM_PACKED
+/* PyTorch's: the average variance is that of a population, of one row less. */
+static void fm_update_running(const fm_stage *s, int64_t j, int64_t m)
+{
+    const V momentum = v_set1((T)FM_NORM_MOMENTUM), population = v_set1((T)m / (T)(m - 1));
+    for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+        T *mean = fm_weights(s, FM_RUNNING) + j * FM_PANEL + v;
+        T *variance = fm_bias(s, FM_RUNNING) + j * FM_PANEL + v;
+        const V new_mean = v_load(fm_statistics(s, FM_MEAN, j) + v);
+        const V new_variance = v_load(fm_statistics(s, FM_VARIANCE, j) + v) * population;
+        v_store(mean, v_fma(momentum, new_mean - v_load(mean), v_load(mean)));
+        v_store(variance, v_fma(momentum, new_variance - v_load(variance), v_load(variance)));
+    }
+}
+
+static void fm_update_norm(const fm_stage *s, const fm_pass *pass, int64_t j, T *const g[2])
+{
+    fm_update(s, j * FM_PANEL, g[0], FM_PANEL, 0, pass->step);
+    fm_update(s, fm_weights_size(s) + j * FM_PANEL, g[1], FM_PANEL, 0, pass->step);
+    if (s->normalization == FM_BATCH_NORM)
+        fm_update_running(s, j, pass->batch->n_rows);
+}
+
+static void fm_gradient_norm(const fm_stage *s, const fm_pass *pass, int64_t j0, int64_t j1)
+{
+    for (int64_t j = j0; j < j1; j++) {
+        T *g[2];
+        fm_norm_gradient(s, pass, j, g, pass->scratch);
+        if (pass->step)
+            fm_update_norm(s, pass, j, g);
+    }
+}
+
+static void fm_update_kept_norm(const fm_stage *s, const fm_pass *pass, int64_t j0, int64_t j1)
+{
+    for (int64_t j = j0; j < j1; j++) {
+        T *const g[2] = {fm_weights(s, FM_GRADIENT) + j * FM_PANEL,
+                         fm_bias(s, FM_GRADIENT) + j * FM_PANEL};
+        fm_update_norm(s, pass, j, g);
+    }
+}
+#else
+static void fm_gradient_norm(const fm_stage *s, const fm_pass *pass, int64_t j0, int64_t j1)
+{
+    (void)s, (void)pass, (void)j0, (void)j1;
+    FM_ASSERT(!"for plain networks only");
+}
+
+static void fm_update_kept_norm(const fm_stage *s, const fm_pass *pass, int64_t j0, int64_t j1)
+{
+    fm_gradient_norm(s, pass, j0, j1);
+}
+#endif
+
 static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int64_t u1)
 {
     FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && pass->batch->n_rows <= s->to->max_rows);
     FM_ASSERT(s->part[FM_GRADIENT] || (pass->step && !pass->resume));
+    if (s->kind == FM_NORM) {
+        fm_gradient_norm(s, pass, u0, u1);
+        return;
+    }
     for (int64_t i = u0; i < u1; i++) {
         const fm_unit u = fm_unit_number(s, i);
         const T *G = fm_sum_weights(s, pass, &u, i == u0);
@@ -50,6 +110,10 @@ static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int6
 static void fm_update_kept(const fm_stage *s, const fm_pass *pass, int64_t u0, int64_t u1)
 {
     FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && s->part[FM_GRADIENT] && pass->step);
+    if (s->kind == FM_NORM) {
+        fm_update_kept_norm(s, pass, u0, u1);
+        return;
+    }
     for (int64_t i = u0; i < u1; i++) {
         const fm_unit u = fm_unit_number(s, i);
         fm_update_weights(s, pass, &u, fm_weights(s, FM_GRADIENT) + u.at);
@@ -64,7 +128,7 @@ static void fm_scale_gradient(const fm_stage *s, double alpha, double inv_sum)
     const T *W = fm_weights(s, FM_PARAMS);
     T *G = fm_weights(s, FM_GRADIENT), *g = fm_bias(s, FM_GRADIENT);
     for (int64_t i = 0; i < n; i++)
-        G[i] = (G[i] + (T)alpha * W[i]) * (T)inv_sum;
+        G[i] = (G[i] + (T)(s->kind == FM_NORM ? 0 : alpha) * W[i]) * (T)inv_sum;
     for (int64_t i = 0; i < s->to->width; i++)
         g[i] *= (T)inv_sum;
 }

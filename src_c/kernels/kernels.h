@@ -50,24 +50,45 @@ typedef struct {
     fm_choice activation;    /* f, of what a stage computes */
     int derivative;          /* FM_FROM_*: of f; what FM_SLOPE holds */
     double dropout;
-    int number;              /* in the plan, X being 0 */
+    int number;              /* of the layer that it is the output of, from 1 on; X: 0 */
+    int is_operand;          /* dense stages read it */
+    int delta_is_operand;    /* dense stages compute it */
     int is_output;
     void *part[FM_N_VALUE_PARTS];
 } fm_value;
 
-/* A stage: to = f(from W + b). Parameter-like parts hold W and b in one layout. */
+/* A stage computes a value from the one before. Parameter-like parts hold what it has of
+ * parameters in one layout.
+ *   dense   to = f(from W + b)
+ *   norm    to = f(normalised from * scale + shift)
+ *   add     to = from + skip; without a skip the rest of the sum is there already */
+typedef enum { FM_DENSE, FM_NORM, FM_ADD } fm_stage_kind;
+
 enum {
-    FM_PARAMS,               /* W, b */
+    FM_PARAMS,               /* W, b; scale, shift */
     FM_SLOTS,                /* optimizer state, FM_MAX_SLOTS parts like FM_PARAMS */
     FM_GRADIENT = FM_SLOTS + FM_MAX_SLOTS, /* dW, db summed over blocks of rows */
     FM_TRANSPOSED,           /* W^T, where backward wants it */
     FM_SQUARES,              /* partial sums of W^2, for the L2 term of the loss */
+    FM_RUNNING,              /* batch norm: mean, variance; in the layout of FM_PARAMS */
+    FM_STATISTICS,           /* norm, in training: of the mini-batch */
     FM_N_PARAM_PARTS
 };
 
+/* Of normalisations: PyTorch's. */
+#define FM_NORM_EPSILON 1e-5
+#define FM_NORM_MOMENTUM 0.1
+
 typedef struct {
+    fm_stage_kind kind;
+    int layer;
     const fm_value *from, *to;
+    const fm_value *skip;    /* add: or NULL */
+    fm_normalization normalization;
+    int is_projection;       /* dense: leaves its product for an add to finish */
     int no_bias;             /* b has no gradient */
+    int adds_delta;          /* backward: another stage has been there before */
+    int ends_delta;          /* backward: no other one follows, f' is taken */
     void *part[FM_N_PARAM_PARTS];
     const void *raw_W;       /* predict on CSR: row-major W used in place, not FM_PARAMS */
     const void *raw_b;
@@ -131,7 +152,7 @@ typedef struct fm_kernels {
     const char *isa;
     fm_dtype dtype; /* of T */
     size_t item;    /* sizeof(T) */
-    int plain_only;  /* for networks without dropout in training */
+    int plain_only;  /* dense stages without dropout only */
     int64_t row_unit; /* r0 below is a multiple of it, r1 too or the end of the batch */
 
     /* Bytes of a part, SIZE_MAX if they overflow size_t, 0 if not needed. */
@@ -162,6 +183,9 @@ typedef struct fm_kernels {
     fm_kernel *loss;         /* outputs: Z -> f(Z), delta, row losses */
     fm_kernel *outputs;      /* outputs: Z -> f(Z), into pass->out */
     fm_kernel *backward;     /* delta of from */
+    fm_kernel *normalize, *normalize_back; /* rows of a norm stage */
+    fm_kernel *column_statistics, *column_deltas; /* batch norm: units, over all rows */
+    fm_kernel *add, *add_back; /* rows of an add stage */
 
     int64_t (*n_units)(const fm_stage *stage);
     int64_t (*unit_cost)(const fm_stage *stage, int64_t unit, int64_t n_rows);
@@ -186,6 +210,15 @@ static inline int64_t fm_widest(const fm_network *network)
     for (int l = 0; l < network->n_layers; l++)
         widest = network->layers[l].width > widest ? network->layers[l].width : widest;
     return widest;
+}
+
+/* Whether prediction needs products and activations only. */
+static inline int fm_is_dense(const fm_network *network)
+{
+    int dense = 1;
+    for (int l = 0; l < network->n_layers; l++)
+        dense &= !network->layers[l].normalization && !network->layers[l].residual;
+    return dense;
 }
 
 enum { FM_FEW = 4 };

@@ -62,8 +62,11 @@ FM_INLINE int fm_is_narrow(const fm_value *v)
     return !FM_PACKED && v->is_output && v->width <= FM_NARROW;
 }
 
+/* Of what comes first in a parameter-like part: W, or scale. */
 FM_INLINE int64_t fm_weights_size(const fm_stage *s)
 {
+    if (s->kind == FM_NORM)
+        return fm_padded(s->to->width);
     return fm_is_narrow(s->to) ? fm_padded(s->from->width) * s->to->width
                                : s->from->width * fm_padded(s->to->width);
 }
@@ -106,11 +109,26 @@ static int64_t fm_feature_units(const fm_stage *s)
     return (s->from->width + FM_UNIT_FEATURES - 1) / FM_UNIT_FEATURES;
 }
 
+/* Parts of a norm stage; normalize.h says what is in FM_STATISTICS. */
+static size_t fm_norm_bytes(int part, const fm_stage *s)
+{
+    enum { N_STATISTICS = 5 };
+    const int64_t N = s->to->width;
+    if (N > INT64_MAX - FM_PANEL)
+        return SIZE_MAX;
+    if (part != FM_STATISTICS)
+        return fm_bytes(2, fm_padded(N), 0);
+    return s->normalization == FM_BATCH_NORM ? fm_bytes(N_STATISTICS, fm_padded(N), 0)
+                                             : fm_bytes(1, s->to->max_rows, 0);
+}
+
 /* Of parameter-like parts as floats, which all sets have. */
 static size_t fm_float_param_bytes(int part, const fm_stage *s)
 {
     const int64_t K = s->from->width, N = s->to->width;
     const int narrow = fm_is_narrow(s->to);
+    if (s->kind == FM_NORM)
+        return fm_norm_bytes(part, s);
     if (K > INT64_MAX - FM_UNIT_FEATURES || N > INT64_MAX - FM_PANEL)
         return SIZE_MAX;
     if (part == FM_SQUARES)

@@ -21,13 +21,12 @@
 #ifndef FM_PANELS_H
 #define FM_PANELS_H
 
-#include "kernels/activate.h"
-#include "kernels/buckets.h"
 #include "kernels/family.h"
+#include "kernels/finish.h"
 #include "kernels/gather.h"
+#include "kernels/normalize.h"
 #include "kernels/params.h"
-
-enum { FM_ROW_UNIT = 1 };
+#include "kernels/residual.h"
 
 /* ----------------------------------------------------------------- memory */
 
@@ -51,7 +50,7 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
     size_t both;
     if (part == FM_TRANSPOSED && bytes != SIZE_MAX)
         return fm_is_narrow(s->to) ? 0 : fm_bytes(s->to->width, fm_padded(s->from->width), 0);
-    if (!FM_BF16 || part != FM_PARAMS || bytes == SIZE_MAX)
+    if (!FM_BF16 || part != FM_PARAMS || bytes == SIZE_MAX || s->kind == FM_NORM)
         return bytes;
     return __builtin_add_overflow(bytes, (size_t)fm_weights_size(s) * sizeof(T), &both) ? SIZE_MAX
                                                                                         : both;
@@ -65,7 +64,8 @@ typedef struct {
 
 FM_INLINE int fm_lists_features(const fm_stage *s)
 {
-    return !fm_is_narrow(s->to) && fm_may_list(s->from->width, s->to->width);
+    return !fm_is_narrow(s->to) && s->to->max_rows <= FM_MAX_BLOCK &&
+           fm_may_list(s->from->width, s->to->width);
 }
 
 static size_t fm_scratch_bytes(const fm_stage *s)
@@ -94,17 +94,6 @@ FM_INLINE void fm_prefetch_row(const fm_batch *batch, int64_t r)
         __builtin_prefetch(from + at);
     if (row_bytes > 0 && row_bytes < FM_BYTES_AHEAD)
         __builtin_prefetch(from + row_bytes);
-}
-
-/* x: all panels of a value of the shape of v. */
-static void fm_drop_rows(const fm_value *v, const fm_pass *pass, T *x, int64_t r0, int64_t r1)
-{
-    const fm_dropout dropout = fm_dropout_of(v, pass);
-    for (int64_t j = 0; j < fm_panels(v->width); j++) {
-        T *panel = x + (j * fm_ld(v->max_rows) + r0) * FM_PANEL;
-        fm_drop_panel(&dropout, panel, j * FM_PANEL, r0, r1);
-        fm_to_operands(panel, (r1 - r0) * FM_PANEL);
-    }
 }
 
 static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
@@ -154,45 +143,6 @@ static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_
 
 /* --------------------------------------------------------- forward, backward */
 
-/* Where a product leaves Z; hidden values become A in place. */
-FM_INLINE T *fm_raw(const fm_value *v) { return v->part[v->is_output ? FM_DELTA : FM_ACTS]; }
-
-/* What f' is computed from. */
-FM_INLINE const T *fm_derivative_of(const fm_value *v)
-{
-    return v->part[v->part[FM_SLOPE] ? FM_SLOPE : FM_ACTS];
-}
-
-static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
-{
-    const int row = v->activation.row, drops = fm_drops(v, pass);
-    const int in_epilogue = row == FM_ACT_identity || row == FM_ACT_relu;
-    const int slopes = v->derivative == FM_FROM_PREACTIVATION;
-    const fm_dropout dropout = fm_dropout_of(v, pass);
-    if (in_epilogue && !FM_BF16 && !drops)
-        return;
-    for (int64_t j = 0; j < fm_panels(v->width); j++) {
-        const int64_t at = (j * fm_ld(v->max_rows) + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
-        T *A = (T *)v->part[FM_ACTS] + at;
-        T *kept = v->part[FM_SLOPE] ? (T *)v->part[FM_SLOPE] + at : NULL;
-        if (kept && slopes)
-            fm_activate_with_slopes(&v->activation, A, kept, n);
-        else if (!in_epilogue)
-            fm_activate(&v->activation, A, n);
-        if (kept && !slopes)
-            memcpy(kept, A, (size_t)n * sizeof(T));
-        if (drops)
-            fm_drop_panel(&dropout, A, j * FM_PANEL, r0, r1);
-        fm_to_operands(A, n);
-    }
-}
-
-/* The least that a product leaves: relu happens in its epilogue. */
-FM_INLINE T fm_floor(const fm_value *v)
-{
-    return !v->is_output && v->activation.row == FM_ACT_relu ? 0 : (T)-INFINITY;
-}
-
 static void fm_forward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     const fm_value *to = s->to;
@@ -204,9 +154,9 @@ static void fm_forward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64
         fm_gemm_dot(to->part[FM_OUTPUT], ld, A, ld * FM_PANEL, W, K, N, r0, r1, bias);
         return;
     }
-    fm_gemm_rows(fm_raw(to), ld * FM_PANEL, A, FM_ALONG_PANEL, ld * FM_PANEL, W, K, N, r0, r1, bias,
-                 fm_floor(to), NULL, pass->scratch);
-    if (!to->is_output)
+    fm_gemm_rows(fm_raw(to), ld * FM_PANEL, A, FM_ALONG_PANEL, ld * FM_PANEL, W, K, N, r0, r1, 0,
+                 bias, fm_floor(to), NULL, pass->scratch);
+    if (!to->is_output && !s->is_projection)
         fm_activate_rows(to, pass, r0, r1);
 }
 
@@ -264,7 +214,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
                 v_store(z, v_max(floor, v_load(z) + v_load_part(bias + j * FM_PANEL + v, c)));
             }
     }
-    if (!s->to->is_output)
+    if (!s->to->is_output && !s->is_projection)
         fm_activate_rows(s->to, pass, r0, r1);
 }
 
@@ -297,40 +247,20 @@ static void fm_spread_delta(const fm_value *v, int64_t r0, int64_t r1)
         fm_transpose_output(v, 1, r0, r1);
 }
 
-/* Through dropout to panel j of delta. masked: dropped numbers are 0 already. */
-static void fm_drop_back(const fm_dropout *d, T *delta, int masked, int64_t j, int64_t r0,
-                         int64_t r1)
-{
-    if (!masked)
-        fm_drop_panel(d, delta, j * FM_PANEL, r0, r1);
-    else
-        for (int64_t i = 0; i < (r1 - r0) * FM_PANEL; i += FM_LANES)
-            v_store(delta + i, v_load(delta + i) * d->scale);
-}
-
 static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     const fm_value *from = s->from, *to = s->to;
     const int64_t ld = fm_ld(to->max_rows), a_panel = ld * FM_PANEL;
-    const int narrow = fm_is_narrow(to), row = from->activation.row;
-    const T *A = fm_derivative_of(from), *mask = row == FM_ACT_relu ? A : NULL;
-    T *D = from->part[FM_DELTA];
-    const int drops = fm_drops(from, pass);
-    const fm_dropout dropout = fm_dropout_of(from, pass);
+    const int narrow = fm_is_narrow(to), masks = from->activation.row == FM_ACT_relu;
+    const T *mask = masks && s->ends_delta ? fm_derivative_of(from) : NULL;
     FM_ASSERT_ROWS(s->to, pass, r0, r1);
     FM_ASSERT(pass->training && s->from->part[FM_ACTS] && s->from->part[FM_DELTA]);
-    fm_gemm_rows(D, a_panel, to->part[narrow ? FM_OUTPUT : FM_DELTA],
+    fm_gemm_rows(from->part[FM_DELTA], a_panel, to->part[narrow ? FM_OUTPUT : FM_DELTA],
                  narrow ? FM_ACROSS : FM_ALONG_PANEL, narrow ? ld : a_panel,
                  narrow ? fm_operands(s) : s->part[FM_TRANSPOSED], to->width, from->width, r0, r1,
-                 NULL, 0, mask, pass->scratch);
-    for (int64_t j = 0; j < fm_panels(from->width); j++) {
-        const int64_t at = (j * ld + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
-        if (drops)
-            fm_drop_back(&dropout, D + at, mask != NULL, j, r0, r1);
-        if (!mask && row != FM_ACT_identity)
-            fm_activate_backward(&from->activation, D + at, A + at, n);
-        fm_to_operands(D + at, n);
-    }
+                 s->adds_delta, NULL, 0, mask, pass->scratch);
+    for (int64_t j = 0; j < fm_panels(from->width) && s->ends_delta; j++)
+        fm_finish_delta(from, pass, j, r0, r1, masks);
 }
 
 /* ------------------------------------------------------------------ gradient */

@@ -75,8 +75,22 @@ static void fm_copy_in(const fm_stage *s, int part, const void *W, const void *b
                 }
             }
     }
-    memcpy(bias, b, (size_t)N * sizeof(T));
+    if (b)
+        memcpy(bias, b, (size_t)N * sizeof(T));
+    else
+        memset(bias, 0, (size_t)N * sizeof(T));
     fm_pad(bias + N, fm_padded(N) - N);
+}
+
+static void fm_load_norm(const fm_stage *s, int part, const void *scale, const void *shift)
+{
+    const int64_t N = s->to->width;
+    const void *const from[2] = {scale, shift};
+    T *const to[2] = {fm_weights(s, part), fm_bias(s, part)};
+    for (int i = 0; i < 2; i++) {
+        memcpy(to[i], from[i], (size_t)N * sizeof(T));
+        fm_pad(to[i] + N, fm_padded(N) - N);
+    }
 }
 
 /* A parameter-like part is rows of FM_PANEL numbers, the last of which may be padding,
@@ -99,6 +113,10 @@ FM_INLINE V fm_fold_finite(V seen, const T *x, int64_t n)
 
 static int fm_part_finite(const fm_stage *s, int part)
 {
+    if (s->kind == FM_NORM) {
+        const V scale = fm_fold_finite(v_zero(), fm_weights(s, part), s->to->width);
+        return v_all_finite(fm_fold_finite(scale, fm_bias(s, part), s->to->width));
+    }
     V seen = fm_fold_finite(v_zero(), fm_bias(s, part), s->to->width);
     for (int64_t row = 0; row < fm_panel_rows(s); row++)
         seen = fm_fold_finite(seen, fm_weights(s, part) + row * FM_PANEL, fm_width_of_row(s, row));
@@ -110,7 +128,13 @@ FM_INLINE int64_t fm_units_across(const fm_stage *s)
     return fm_is_narrow(s->to) ? 1 : fm_panels(s->to->width);
 }
 
-static int64_t fm_n_units(const fm_stage *s) { return fm_feature_units(s) * fm_units_across(s); }
+/* Units of a norm stage are panels. */
+static int64_t fm_n_units(const fm_stage *s)
+{
+    if (s->kind != FM_DENSE)
+        return s->kind == FM_NORM ? fm_panels(s->to->width) : 0;
+    return fm_feature_units(s) * fm_units_across(s);
+}
 
 FM_INLINE fm_unit fm_unit_number(const fm_stage *s, int64_t number)
 {
@@ -126,6 +150,10 @@ FM_INLINE fm_unit fm_unit_number(const fm_stage *s, int64_t number)
 
 static void fm_load(const fm_stage *s, int part, const void *W, const void *b)
 {
+    if (s->kind == FM_NORM) {
+        fm_load_norm(s, part, W, b);
+        return;
+    }
     fm_copy_in(s, part, W, b);
     for (int64_t i = 0; i < fm_n_units(s) && part == FM_PARAMS; i++) {
         const fm_unit u = fm_unit_number(s, i);
@@ -135,7 +163,7 @@ static void fm_load(const fm_stage *s, int part, const void *W, const void *b)
 
 static void fm_store(const fm_stage *s, int part, void *W, void *b)
 {
-    const int64_t K = s->from->width, N = s->to->width;
+    const int64_t K = s->kind == FM_NORM ? 1 : s->from->width, N = s->to->width;
     const T *from = fm_weights(s, part);
     T *to = W;
     if (fm_is_narrow(s->to)) {
@@ -150,7 +178,8 @@ static void fm_store(const fm_stage *s, int part, void *W, void *b)
                        (size_t)width * sizeof(T));
             }
     }
-    memcpy(b, fm_bias(s, part), (size_t)N * sizeof(T));
+    if (b)
+        memcpy(b, fm_bias(s, part), (size_t)N * sizeof(T));
 }
 
 #endif

@@ -28,6 +28,14 @@ const fm_kernels FM_SET = {
     .loss = fm_loss,
     .outputs = fm_outputs,
     .backward = fm_backward,
+#if !FM_PACKED
+    .normalize = fm_normalize,
+    .normalize_back = fm_normalize_back,
+    .column_statistics = fm_column_statistics,
+    .column_deltas = fm_column_deltas,
+    .add = fm_add,
+    .add_back = fm_add_back,
+#endif
     .n_units = fm_n_units,
     .unit_cost = fm_unit_cost,
     .gradient = fm_gradient,

@@ -333,7 +333,7 @@ static void apply(const fm_choice *f, double *z, int64_t n_rows, int64_t n)
         one[i] = i % (n + 1) == 0;
     for (int64_t i = 0; i < n; i++)
         b[i] = 0;
-    const fm_parameters parameters[] = {{one, b}, {one, b}};
+    const fm_parameters parameters[] = {{.W = one, .b = b}, {.W = one, .b = b}};
     const int n_layers = fm_activation_row(f->row)->where & FM_FOR_OUTPUT ? 1 : 2;
     const fm_network network = {
         .dtype = FM_FLOAT64, .n_inputs = n, .n_layers = n_layers, .layers = layers};
@@ -994,7 +994,7 @@ static void interrupted_short_prediction(void)
     float *b = calloc(N, sizeof(float)), *out = allocate(ROWS * N * sizeof(float));
     CHECK(X && W && b);
     X[7] = 1;
-    const fm_parameters parameters = {W, b};
+    const fm_parameters parameters = {.W = W, .b = b};
     const fm_matrix matrix = {.n_rows = ROWS, .n_cols = N, .data = X, .col_stride = sizeof(float)};
     for (int k = 0; k < 3; k++) {
         patience asked = {0, k};

@@ -21,7 +21,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_LAYERS = 4, MAX_ARRAYS = 256 };
+enum { MAX_LAYERS = 4, MAX_ARRAYS = 1024 };
 #define MAX_WORK 1e6 /* multiply-adds of a pass over all rows */
 
 /* ------------------------------------------------------------------ choices */
@@ -195,15 +195,48 @@ typedef struct {
     parameters start, state[4];
 } problem;
 
-static parameters new_parameters(const problem *p, flavour kind, double scale)
+/* The arrays of a layer. */
+enum { WEIGHTS, BIASES, SCALE, SHIFT, MEAN, VARIANCE, PROJECTION, N_KINDS };
+
+static void **array_of(fm_parameters *p, int kind)
 {
-    parameters all;
-    for (int l = 0; l < p->config.network.n_layers; l++) {
-        const int64_t fan_in = p->units[l], fan_out = p->units[l + 1];
-        const double width = scale / sqrt((double)fan_in);
-        all.of[l].W = new_numbers(p->config.network.dtype, fan_in * fan_out, kind, width);
-        all.of[l].b = new_numbers(p->config.network.dtype, fan_out, kind, scale);
+    void **const arrays[N_KINDS] = {&p->W,    &p->b,        &p->scale, &p->shift,
+                                    &p->mean, &p->variance, &p->P};
+    return arrays[kind];
+}
+
+static const void *array_in(const parameters *all, int l, int kind)
+{
+    fm_parameters p = all->of[l];
+    return *array_of(&p, kind);
+}
+
+/* None where the layer has no such array. */
+static int64_t n_numbers(const problem *p, int l, int kind)
+{
+    const fm_layer *layer = &p->layers[l];
+    const int64_t fan_in = p->units[l], fan_out = p->units[l + 1];
+    switch (kind) {
+    case WEIGHTS: return fan_in * fan_out;
+    case BIASES: return fan_out;
+    case SCALE:
+    case SHIFT: return layer->normalization == FM_NO_NORM ? 0 : fan_out;
+    case MEAN:
+    case VARIANCE: return layer->normalization == FM_BATCH_NORM ? fan_out : 0;
+    default: return layer->residual && fan_in != fan_out ? fan_in * fan_out : 0;
     }
+}
+
+static parameters new_parameters(const problem *p, flavour flavour, double scale)
+{
+    parameters all = {0};
+    for (int l = 0; l < p->config.network.n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++) {
+            const int is_matrix = kind == WEIGHTS || kind == PROJECTION;
+            const double width = is_matrix ? scale / sqrt((double)p->units[l]) : scale;
+            *array_of(&all.of[l], kind) =
+                new_numbers(p->config.network.dtype, n_numbers(p, l, kind), flavour, width);
+        }
     return all;
 }
 
@@ -267,6 +300,14 @@ static void pick_network(problem *p, int64_t rows, int sparse)
         p->layers[l] = (fm_layer){.width = p->units[l + 1],
                                   .activation = pick_activation(
                                       l + 1 < c->network.n_layers ? FM_FOR_HIDDEN : FM_FOR_OUTPUT)};
+    for (int l = 0; l + 1 < c->network.n_layers && pick(2); l++) {
+        p->layers[l].no_bias = (int)pick(2);
+        p->layers[l].normalization = (fm_normalization)PICK(0, 0, 1, 2);
+        p->layers[l].dropout = pick(2) ? 0 : (double)pick(10) / 10;
+        p->layers[l].residual = (int)pick(2);
+    }
+    c->network.input_dropout = pick(4) ? 0 : 0.3;
+    c->seed = (uint32_t)pick(2);
     c->network.n_inputs = p->units[0];
     c->network.layers = p->layers;
     c->loss = pick_row(fm_loss_row);
@@ -471,20 +512,16 @@ typedef struct {
     void *outputs;
 } result;
 
-static int64_t n_numbers(const problem *p, int l, int bias)
-{
-    return (bias ? 1 : p->units[l]) * p->units[l + 1];
-}
-
 static parameters empty_parameters(const problem *p)
 {
-    parameters all;
-    for (int l = 0; l < p->config.network.n_layers; l++) {
-        all.of[l].W = new_array(n_numbers(p, l, 0), item(p->config.network.dtype));
-        all.of[l].b = new_array(n_numbers(p, l, 1), item(p->config.network.dtype));
-        memset(all.of[l].W, 0, (size_t)n_numbers(p, l, 0) * item(p->config.network.dtype));
-        memset(all.of[l].b, 0, (size_t)n_numbers(p, l, 1) * item(p->config.network.dtype));
-    }
+    parameters all = {0};
+    for (int l = 0; l < p->config.network.n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++) {
+            const int64_t n = n_numbers(p, l, kind);
+            void *array = new_array(n, item(p->config.network.dtype));
+            *array_of(&all.of[l], kind) = array;
+            memset(array, 0, (size_t)n * item(p->config.network.dtype));
+        }
     return all;
 }
 
@@ -492,9 +529,10 @@ static int same_bits(const problem *p, const parameters *a, const parameters *b)
 {
     const size_t size = item(p->config.network.dtype);
     for (int l = 0; l < p->config.network.n_layers; l++)
-        if (memcmp(a->of[l].W, b->of[l].W, (size_t)n_numbers(p, l, 0) * size) ||
-            memcmp(a->of[l].b, b->of[l].b, (size_t)n_numbers(p, l, 1) * size))
-            return 0;
+        for (int kind = 0; kind < N_KINDS; kind++)
+            if (memcmp(array_in(a, l, kind), array_in(b, l, kind),
+                       (size_t)n_numbers(p, l, kind) * size))
+                return 0;
     return 1;
 }
 
@@ -509,9 +547,9 @@ static int all_finite(const void *array, fm_dtype dtype, int64_t n)
 static int finite_parameters(const problem *p, const parameters *all)
 {
     for (int l = 0; l < p->config.network.n_layers; l++)
-        if (!all_finite(all->of[l].W, p->config.network.dtype, n_numbers(p, l, 0)) ||
-            !all_finite(all->of[l].b, p->config.network.dtype, n_numbers(p, l, 1)))
-            return 0;
+        for (int kind = 0; kind < N_KINDS; kind++)
+            if (!all_finite(array_in(all, l, kind), p->config.network.dtype, n_numbers(p, l, kind)))
+                return 0;
     return 1;
 }
 
