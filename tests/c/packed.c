@@ -102,6 +102,8 @@ static results run(const problem *p, const char *isa, int n_threads)
     int32_t *indices = malloc((size_t)(rows * K) * sizeof(int32_t));
     int32_t *indptr = malloc((size_t)(rows + 1) * sizeof(int32_t));
     CHECK(weight && order && indices && indptr);
+    const int positive = fm_loss_row(p->loss.row)->targets == FM_TARGETS_POSITIVE;
+    const float least = positive ? 0.5f : 0;
     int64_t nnz = 0;
     indptr[0] = 0;
     for (int64_t r = 0; r < rows; r++) {
@@ -116,7 +118,7 @@ static results run(const problem *p, const char *isa, int n_threads)
         order[r] = (r * 7 + 3) % rows; /* rows is no multiple of 7 */
         weight[r] = p->integers ? 1 : 0.5 + random_number() / 3;
         for (int64_t n = 0; n < N; n++)
-            y[r * N + n] = p->integers ? draw(1, 1) : (float)(random_number() > 0.3);
+            y[r * N + n] = p->integers ? draw(1, 1) : least + (float)(random_number() > 0.3);
     }
     for (int64_t i = 0; i < size; i++)
         start[i] = draw(p->integers, 0.3);
