@@ -24,6 +24,10 @@ REGRESSOR = [
     ({"solver": "lbfgs", "mixup": 0.2}, {}, "mixup=0.2 needs .* solver='lbfgs'"),
     ({"solver": "lbfgs", "dropout": 0.5}, {}, "solver='lbfgs' .*dropout=0.5"),
     ({"solver": "lbfgs", "input_dropout": 0.5}, {}, "solver='lbfgs' .*input_dropout=0.5"),
+    ({"solver": "lbfgs", "normalization": "batch"}, {}, "normalization='batch' .*solver='lbfgs'"),
+    ({"normalization": "batch", "batch_size": 1}, {}, "normalization='batch' .*batch_size=1"),
+    ({"normalization": "batch", "batch_size": 29}, {}, "normalization='batch' .*batch_size=29"),
+    ({"normalization": ["batch"] * 2}, {}, r"normalization=\['batch', 'batch'\] .* 1 hidden"),
     ({"target_score": 0.9}, {}, "target_score=0.9 needs validation data"),
     (
         {"target_score": 0.9, "solver": "lbfgs", "early_stopping": True},
