@@ -11,6 +11,8 @@ import pytest
 import reference
 import scipy.sparse as sp
 from problems import assert_matches
+from scipy.optimize import minimize
+from scipy.special import huber
 from sklearn.linear_model import (
     GammaRegressor,
     LogisticRegression,
@@ -100,6 +102,28 @@ def test_linear_quantiles(level):
     reached = mean_pinball_loss(REAL, est.predict(X), alpha=level)
     assert best <= reached < 1.01 * best
     assert est.loss_ == pytest.approx(reached, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "of_error"),
+    [
+        ("log_cosh", lambda e: np.log(np.cosh(e))),
+        (losses.Huber(0.7), lambda e: huber(0.7, e)),
+        ("squared_error", lambda e: e**2 / 2),
+    ],
+    ids=["log_cosh", "huber", "squared_error"],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_linear_models_of_smooth_losses(weighted, loss, of_error):
+    """The minimum that SciPy finds without gradients, of SciPy's own Huber loss for one."""
+    w = np.linspace(0.5, 2, 120) if weighted else None
+    ones = np.c_[X, np.ones(120)]
+    exact = minimize(
+        lambda beta: np.average(of_error(REAL - ones @ beta), weights=w), np.zeros(5), tol=1e-10
+    )
+    est = MLPRegressor(loss=loss, **LINEAR).fit(X, REAL, w)
+    assert est.loss_ == pytest.approx(exact.fun, rel=1e-8)
+    np.testing.assert_allclose(est.coefs_[0].ravel(), exact.x[:4], atol=1e-3)
 
 
 def test_absolute_error_is_twice_the_loss_of_the_median():

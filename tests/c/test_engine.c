@@ -148,8 +148,11 @@ static fm_choice optimizer(const char *name) { return choose(fm_optimizer_row, n
 
 static fm_config config_of(const shape *s, fm_choice update, int64_t max_rows, int64_t max_nnz)
 {
+    static const double levels[] = {[0 ... 99] = 0.3}; /* no layer is wider */
+    const int per_output = fm_loss_row(s->loss.row)->parameters[0].per_output;
     return (fm_config){.network = network_of(s),
                        .loss = s->loss,
+                       .loss_parameters = per_output ? levels : NULL,
                        .optimizer = update,
                        .alpha = 0.01,
                        .max_rows = max_rows,
