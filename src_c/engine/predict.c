@@ -124,12 +124,39 @@ done:
     return status;
 }
 
+static int is_residual(const fm_network *network)
+{
+    int any = 0;
+    for (int l = 0; l < network->n_layers; l++)
+        any |= network->layers[l].residual;
+    return any;
+}
+
+/* Whether every layer's arrays are there. */
+static int has_parameters(const fm_network *network, const fm_parameters *p)
+{
+    int64_t fan_in = network->n_inputs;
+    for (int l = 0; l < network->n_layers; l++, p++) {
+        const fm_layer *layer = &network->layers[l];
+        const int norm = layer->normalization != FM_NO_NORM;
+        const int averages = layer->normalization == FM_BATCH_NORM;
+        if (!p->W || !p->b || (norm && !(p->scale && p->shift)) ||
+            (averages && !(p->mean && p->variance)) ||
+            (layer->residual && fan_in != layer->width && !p->P))
+            return 0;
+        fan_in = layer->width;
+    }
+    return 1;
+}
+
 /* Dense X of a few rows. Rows that already lie as T are read in place. */
 static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matrix *X,
                                   const fm_network *network, const fm_parameters *parameters,
                                   int check_finite, fm_watch *watch)
 {
     const fm_batch all = {.X = X, .n_rows = X->n_rows};
+    if (!has_parameters(network, parameters))
+        return FM_BAD_ARGUMENT;
     if (check_finite && !k->rows_finite(&all, 0, X->n_rows))
         return FM_NOT_FINITE;
     const int in_place = X->dtype == k->dtype && X->col_stride == (int64_t)k->item &&
@@ -138,7 +165,7 @@ static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matri
     const int64_t n_outputs = network->layers[network->n_layers - 1].width;
     /* Small networks work on the stack: malloc would be a tenth of their time. */
     char room[8192] __attribute__((aligned(64)));
-    const size_t row_sets = in_place ? 2 : 3;
+    const size_t kept_sets = is_residual(network) ? 3 : 2, row_sets = kept_sets + !in_place;
     const size_t rows_at_once = X->n_rows < FM_FEW ? (size_t)X->n_rows : FM_FEW;
     size_t bytes;
     if (__builtin_mul_overflow((size_t)widest, row_sets * rows_at_once * k->item, &bytes) ||
@@ -147,7 +174,7 @@ static fm_status predict_unpacked(const fm_kernels *k, void *out, const fm_matri
     char *scratch = bytes <= sizeof(room) ? room : malloc(bytes);
     if (!scratch)
         return FM_NO_MEMORY;
-    char *rows = scratch + 2 * rows_at_once * (size_t)widest * k->item;
+    char *rows = scratch + kept_sets * rows_at_once * (size_t)widest * k->item;
     for (int64_t first = 0; first < X->n_rows && !fm_ended(watch); first += FM_FEW) {
         const int64_t left = X->n_rows - first, n = left < FM_FEW ? left : FM_FEW;
         const void *x = (const char *)X->data + first * X->row_stride;
@@ -203,7 +230,7 @@ fm_status fm_predict_on(const fm_kernels *k, void *out, const fm_matrix *X,
     const fm_status status = X->indices && check_finite ? check_values(X, k->dtype, watch) : FM_OK;
     if (status != FM_OK)
         return status;
-    if (!X->indices && X->n_rows <= UNPACKED_ROWS && fm_is_dense(network))
+    if (!X->indices && X->n_rows <= UNPACKED_ROWS)
         return predict_unpacked(k, out, X, network, parameters, check_finite, watch);
     return predict_packed(k, out, X, network, parameters, check_finite, watch, n_threads);
 }

@@ -83,47 +83,101 @@ FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T
             f.n = 0;
         }
     }
-    for (int i = 0; i < rows; i++)
+    for (int i = 0; i < rows && b; i++)
         for (int64_t n = 0; n < N; n++)
             z[i * N + n] += b[n];
 }
 
-static void fm_few_layer(T *z, const T *x, int64_t n_rows, const fm_parameters *p, int64_t K,
-                         int64_t N)
+/* b: or NULL. */
+static void fm_few_product(T *z, const T *x, int64_t n_rows, const T *W, const T *b, int64_t K,
+                           int64_t N)
 {
     switch (n_rows) {
-    case 1: fm_few_rows(1, z, x, p->W, p->b, K, N); break;
-    case 2: fm_few_rows(2, z, x, p->W, p->b, K, N); break;
-    case 3: fm_few_rows(3, z, x, p->W, p->b, K, N); break;
-    default: fm_few_rows(4, z, x, p->W, p->b, K, N); break;
+    case 1: fm_few_rows(1, z, x, W, b, K, N); break;
+    case 2: fm_few_rows(2, z, x, W, b, K, N); break;
+    case 3: fm_few_rows(3, z, x, W, b, K, N); break;
+    default: fm_few_rows(4, z, x, W, b, K, N); break;
     }
+}
+
+/* The sum over a row of z, or of (z - mean)^2, in 16 chains by column mod 16. */
+FM_INLINE T fm_few_sum(const int squared, const T *z, V mean, int64_t N)
+{
+    V lanes[FM_GROUP];
+    FM_EACH(g, FM_GROUP)
+        lanes[g] = v_zero();
+    for (int64_t n = 0, i = 0; n < N; n += FM_LANES, i++) {
+        const int c = N - n < FM_LANES ? (int)(N - n) : FM_LANES;
+        V x = v_load_part(z + n, c);
+        if (squared)
+            x = (x - mean) * (x - mean);
+        lanes[i % FM_GROUP] += c < FM_LANES ? fm_keep_below(x, n, N) : x;
+    }
+    return fm_sum16(lanes);
+}
+
+/* A row of z as normalize.h does it. */
+static void fm_few_normalize(T *z, const fm_parameters *p, fm_normalization kind, int64_t N)
+{
+    const T *scale = p->scale, *shift = p->shift, *means = p->mean, *variances = p->variance;
+    V mean = v_zero(), variance = v_zero();
+    if (kind == FM_LAYER_NORM) {
+        mean = v_set1(fm_few_sum(0, z, mean, N)) / v_set1((T)N);
+        variance = v_set1(fm_few_sum(1, z, mean, N)) / v_set1((T)N);
+    }
+    for (int64_t n = 0; n < N; n += FM_LANES) {
+        const int c = N - n < FM_LANES ? (int)(N - n) : FM_LANES;
+        if (kind == FM_BATCH_NORM) {
+            mean = v_load_part(means + n, c);
+            variance = v_load_part(variances + n, c);
+        }
+        const V inverse = v_set1(1) / v_sqrt(variance + v_set1((T)FM_NORM_EPSILON));
+        const V x = (v_load_part(z + n, c) - mean) * inverse;
+        v_store_part(z + n, v_fma(x, v_load_part(scale + n, c), v_load_part(shift + n, c)), c);
+    }
+}
+
+/* What a hidden layer makes of x (n_rows, K): to (n_rows, N). room: like to. */
+static void fm_few_hidden(T *to, T *room, const T *x, int64_t n_rows, const fm_layer *layer,
+                          const fm_parameters *p, int64_t K)
+{
+    const int64_t N = layer->width;
+    fm_few_product(to, x, n_rows, p->W, p->b, K, N);
+    for (int64_t r = 0; r < n_rows && layer->normalization != FM_NO_NORM; r++)
+        fm_few_normalize(to + r * N, p, layer->normalization, N);
+    fm_activate(&layer->activation, to, n_rows * N);
+    if (layer->residual && K != N)
+        fm_few_product(room, x, n_rows, p->P, NULL, K, N);
+    for (int64_t i = 0; i < n_rows * N && layer->residual; i++)
+        to[i] += K != N ? room[i] : x[i];
+    fm_to_operands(to, n_rows * N);
 }
 
 static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows,
                            const fm_network *network, const fm_parameters *parameters)
 {
-    const int64_t widest = fm_widest(network), n_inputs = network->n_inputs;
+    const int64_t n_inputs = network->n_inputs, size = n_rows * fm_widest(network);
     const int last = network->n_layers - 1;
+    const fm_layer *output = &network->layers[last];
     const T *from = x;
     if (FM_BF16) { /* rounded into the room that the second layer writes to */
-        from = memcpy((T *)scratch + n_rows * widest, x, (size_t)(n_rows * n_inputs) * sizeof(T));
+        from = memcpy((T *)scratch + size, x, (size_t)(n_rows * n_inputs) * sizeof(T));
         fm_to_operands((T *)from, n_rows * n_inputs);
     }
-    for (int i = 0; i <= last; i++) {
-        const fm_layer *layer = &network->layers[i];
-        const int64_t K = i == 0 ? n_inputs : layer[-1].width, N = layer->width;
-        T *to = i == last ? out : (T *)scratch + i % 2 * n_rows * widest;
-        fm_few_layer(to, from, n_rows, &parameters[i], K, N);
-        if (layer->activation.row != FM_ACT_softmax) {
-            fm_activate(&layer->activation, to, n_rows * N);
-            if (i < last)
-                fm_to_operands(to, n_rows * N);
-            from = to;
-            continue;
-        }
-        for (int64_t r = 0; r < n_rows; r++) /* a row is one column of Z^T with ld 1 */
-            fm_softmax(to + r * N, 1, N, 0, 1);
+    int64_t K = n_inputs;
+    for (int i = 0; i < last; i++) {
+        T *to = (T *)scratch + i % 2 * size;
+        fm_few_hidden(to, (T *)scratch + 2 * size, from, n_rows, &network->layers[i],
+                      &parameters[i], K);
+        from = to;
+        K = network->layers[i].width;
     }
+    const int64_t N = output->width;
+    fm_few_product(out, from, n_rows, parameters[last].W, parameters[last].b, K, N);
+    if (output->activation.row != FM_ACT_softmax)
+        fm_activate(&output->activation, out, n_rows * N);
+    for (int64_t r = 0; r < n_rows && output->activation.row == FM_ACT_softmax; r++)
+        fm_softmax((T *)out + r * N, 1, N, 0, 1); /* a row is one column of Z^T with ld 1 */
 }
 
 #endif

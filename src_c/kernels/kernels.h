@@ -198,7 +198,8 @@ typedef struct fm_kernels {
     /* Elements of a dense row, of any type and stride, as T. */
     void (*read_row)(void *to, const fm_matrix *X, int64_t row);
     /* A forward pass of one to FM_FEW rows on row-major W, b, packing nothing.
-     * x: (n_rows, n_inputs) of T; scratch: 2 * n_rows * fm_widest. */
+     * x: (n_rows, n_inputs) of T; scratch: 3 * n_rows * fm_widest,
+     * or 2 if no layer is residual. */
     void (*predict_few)(void *out, void *scratch, const void *x, int64_t n_rows,
                         const fm_network *network, const fm_parameters *parameters);
 } fm_kernels;
