@@ -135,9 +135,9 @@ C = TypeVar("C", bound=Choice)
 
 
 def members(namespace: Mapping[str, Any], base: type[C]) -> dict[str, type[C]]:
-    """Return the members of a family that a module defines, by name."""
+    """Return the members of a family that a module defines and that have a name, by name."""
     return {
         value.name: value
         for value in namespace.values()
-        if isinstance(value, type) and issubclass(value, base) and value is not base
+        if isinstance(value, type) and issubclass(value, base) and "name" in vars(value)
     }

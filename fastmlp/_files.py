@@ -146,7 +146,7 @@ class _Writer:
 
     def _member(self, value: Choice, where: str) -> dict[str, Any]:
         for family, members in FAMILIES.items():
-            if members.get(value.name) is type(value):
+            if members.get(getattr(value, "name", None)) is type(value):
                 params = value.get_params()
                 forms = {name: self.form(params[name], f"{where}.{name}") for name in params}
                 return {"object": [family, value.name, forms]}

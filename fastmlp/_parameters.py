@@ -22,7 +22,7 @@ from .activations import ACTIVATIONS, OUT_ACTIVATIONS, Activation
 from .initializers import INITIALIZERS, Initializer
 from .losses import CLASSIFIER_LOSSES, LOSSES
 from .optimizers import OPTIMIZERS, Optimizer
-from .schedules import SCHEDULES, Schedule
+from .schedules import SCHEDULES, Custom, Schedule
 
 
 class Parameter(NamedTuple):
@@ -53,15 +53,19 @@ def _family(
     estimators: tuple[str, ...] = ("MLPClassifier", "MLPRegressor"),
     *,
     per_layer: bool = False,
+    function: str = "",  # annotation of one that may take a member's place
 ) -> Parameter:
     one = f"{base.__name__}Name | {base.__name__}"
     names = f"{{{', '.join(map(repr, members))}}}"
+    also = [*([list, tuple] if per_layer else []), *([callable] if function else [])]
     return Parameter(
         default,
-        [StrOptions(set(members)), base, *([list, tuple] if per_layer else [])],
-        one + f" | Sequence[{one}]" * per_layer,
+        [StrOptions(set(members)), base, *also],
+        one + f" | Sequence[{one}]" * per_layer + f" | {function}" * bool(function),
         # A list of all names follows.
-        f"{names if len(names) < 50 else 'str'} or {base.__name__}" + ", or list" * per_layer,
+        f"{names if len(names) < 50 else 'str'} or {base.__name__}"
+        + ", or list" * per_layer
+        + ", or callable" * bool(function),
         text,
         estimators,
     )
@@ -178,12 +182,16 @@ PARAMETERS = {
         SCHEDULES,
         Schedule,
         """
-        Learning rate schedule of 'sgd', a name or an object of :mod:`fastmlp.schedules`:
+        Learning rate schedule, a name, an object of :mod:`fastmlp.schedules`, or a function that
+        takes the number of an epoch, the first being 0, and returns a factor by which
+        `learning_rate_init` is multiplied:
 
         {members}
 
-        Not used by 'adam' and 'lbfgs'.
+        Objects may begin with a warm-up. Not used by 'lbfgs', which refuses all but scikit-learn's
+        'constant', 'invscaling' and 'adaptive'.
         """,
+        function="Callable[[int], float]",
     ),
     "learning_rate_init": _real(
         0.001,
@@ -539,7 +547,8 @@ def named(est: Any, parameter: str) -> Any:
     """Return the object that the value of a parameter stands for."""
     value = getattr(est, parameter)
     if not isinstance(value, str):
-        return value
+        is_function = parameter == "learning_rate" and not isinstance(value, Schedule)
+        return Custom(value) if is_function else value
     flat = [(own, getattr(est, name)) for own, name in FLAT.get(value, {}).items()]
     return _made(FAMILIES[parameter][value], *flat)
 
@@ -584,6 +593,13 @@ ATTRIBUTES = {
         """
         Loss of every epoch since training from scratch began. Warm starts and `partial_fit` append
         to it, so that it grows without bound. Not set by ``solver='lbfgs'``.
+        """,
+    ),
+    "learning_rate_curve_": Attribute(
+        "list of float",
+        """
+        Learning rate of every epoch in `loss_curve_`, without the bias corrections of 'adam'; NaN
+        where it is not known. Not set by ``solver='lbfgs'``.
         """,
     ),
     "validation_scores_": Attribute(

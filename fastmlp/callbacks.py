@@ -139,16 +139,16 @@ class LearningRate(Callback):
     ----------
     optimizer : OptimizerState
         Holds rate and schedule.
+    n_epochs : int
+        Length of the schedule.
     """
 
-    def __init__(self, optimizer: Any) -> None:
-        self.optimizer = optimizer
+    def __init__(self, optimizer: Any, n_epochs: int) -> None:
+        self.optimizer, self.n_epochs = optimizer, n_epochs
 
     def on_epoch_end(self, state: Any) -> None:
-        optimizer = self.optimizer
-        optimizer.learning_rate = optimizer.schedule.after_epoch(
-            optimizer.learning_rate, optimizer.learning_rate_init, state.samples_seen
-        )
+        progress = state.no_improvement_count == 0
+        self.optimizer.end_epoch(progress, state.samples_seen, self.n_epochs)
 
 
 class Patience(Callback):

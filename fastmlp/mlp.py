@@ -105,15 +105,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of samples in a mini-batch; 'auto' is ``min(200, n_samples)``. The last mini-batch of
         an epoch may be smaller. Not used by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive'} or Schedule, default='constant'
-        Learning rate schedule of 'sgd', a name or an object of :mod:`fastmlp.schedules`:
+    learning_rate : str or Schedule, or callable, default='constant'
+        Learning rate schedule, a name, an object of :mod:`fastmlp.schedules`, or a function that
+        takes the number of an epoch, the first being 0, and returns a factor by which
+        `learning_rate_init` is multiplied:
 
         - 'constant': it stays at `learning_rate_init`.
         - 'invscaling': after each epoch it is ``learning_rate_init / (t_ + 1) ** power_t``.
         - 'adaptive': it is divided by 5 whenever `n_iter_no_change` successive epochs have brought
-          no progress by `tol`; training stops when that happens below 1e-6.
+          no progress by `tol`; training stops when that happens below 1e-6. Not used by 'adam'.
+        - 'cosine': it falls along half a cosine wave, over `max_iter` epochs.
+        - 'one_cycle': it rises to `learning_rate_init` and falls far below where it began.
+        - 'exponential': every epoch it is multiplied by 0.95; in epoch e the factor is
+          ``decay**e``.
+        - 'step': every 30 epochs it is multiplied by 0.1; in epoch e the factor is
+          ``decay ** (e // every)``.
+        - 'plateau': it is multiplied by 0.1 after more than 5 successive epochs without progress by
+          `tol`.
 
-        Not used by 'adam' and 'lbfgs'.
+        Objects may begin with a warm-up. Not used by 'lbfgs', which refuses all but scikit-learn's
+        'constant', 'invscaling' and 'adaptive'.
 
     learning_rate_init : float, default=0.001
         Initial learning rate, the most important parameter of all solvers but 'lbfgs', which does
@@ -318,6 +329,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Loss of every epoch since training from scratch began. Warm starts and `partial_fit` append
         to it, so that it grows without bound. Not set by ``solver='lbfgs'``.
 
+    learning_rate_curve_ : list of float
+        Learning rate of every epoch in `loss_curve_`, without the bias corrections of 'adam'; NaN
+        where it is not known. Not set by ``solver='lbfgs'``.
+
     validation_scores_ : list of float or None
         Accuracy on the validation data, or what `scoring` says, after every epoch; None without
         validation data.
@@ -451,7 +466,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         solver: OptimizerName | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | Literal["auto"] = "auto",
-        learning_rate: ScheduleName | Schedule = "constant",
+        learning_rate: ScheduleName | Schedule | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -802,15 +817,26 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Number of samples in a mini-batch; 'auto' is ``min(200, n_samples)``. The last mini-batch of
         an epoch may be smaller. Not used by 'lbfgs'.
 
-    learning_rate : {'constant', 'invscaling', 'adaptive'} or Schedule, default='constant'
-        Learning rate schedule of 'sgd', a name or an object of :mod:`fastmlp.schedules`:
+    learning_rate : str or Schedule, or callable, default='constant'
+        Learning rate schedule, a name, an object of :mod:`fastmlp.schedules`, or a function that
+        takes the number of an epoch, the first being 0, and returns a factor by which
+        `learning_rate_init` is multiplied:
 
         - 'constant': it stays at `learning_rate_init`.
         - 'invscaling': after each epoch it is ``learning_rate_init / (t_ + 1) ** power_t``.
         - 'adaptive': it is divided by 5 whenever `n_iter_no_change` successive epochs have brought
-          no progress by `tol`; training stops when that happens below 1e-6.
+          no progress by `tol`; training stops when that happens below 1e-6. Not used by 'adam'.
+        - 'cosine': it falls along half a cosine wave, over `max_iter` epochs.
+        - 'one_cycle': it rises to `learning_rate_init` and falls far below where it began.
+        - 'exponential': every epoch it is multiplied by 0.95; in epoch e the factor is
+          ``decay**e``.
+        - 'step': every 30 epochs it is multiplied by 0.1; in epoch e the factor is
+          ``decay ** (e // every)``.
+        - 'plateau': it is multiplied by 0.1 after more than 5 successive epochs without progress by
+          `tol`.
 
-        Not used by 'adam' and 'lbfgs'.
+        Objects may begin with a warm-up. Not used by 'lbfgs', which refuses all but scikit-learn's
+        'constant', 'invscaling' and 'adaptive'.
 
     learning_rate_init : float, default=0.001
         Initial learning rate, the most important parameter of all solvers but 'lbfgs', which does
@@ -990,6 +1016,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Loss of every epoch since training from scratch began. Warm starts and `partial_fit` append
         to it, so that it grows without bound. Not set by ``solver='lbfgs'``.
 
+    learning_rate_curve_ : list of float
+        Learning rate of every epoch in `loss_curve_`, without the bias corrections of 'adam'; NaN
+        where it is not known. Not set by ``solver='lbfgs'``.
+
     validation_scores_ : list of float or None
         R^2 score on the validation data, or what `scoring` says, after every epoch; None without
         validation data.
@@ -1119,7 +1149,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         solver: OptimizerName | Optimizer = "adam",
         alpha: float = 0.0001,
         batch_size: int | Literal["auto"] = "auto",
-        learning_rate: ScheduleName | Schedule = "constant",
+        learning_rate: ScheduleName | Schedule | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,

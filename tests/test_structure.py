@@ -93,7 +93,7 @@ MAY_IMPORT = {
     "_training.stochastic": {"_training.*", "_network", "_parameters", "_core"}
     | {"callbacks", "schedules"},
     "_training.lbfgs": {"_training.*", "_network", "_parameters", "_threads", "_core", "_sklearn"}
-    | {"callbacks"},
+    | {"callbacks", "schedules"},
     "_training.session": {"_network", "optimizers", "schedules", "_core"},
     "_training.state": {"_structure"},
     "_training.problem": {"_training.targets", "_network"},

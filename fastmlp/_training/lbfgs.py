@@ -16,6 +16,7 @@ from .._parameters import named
 from .._sklearn import check_optimize_result
 from .._threads import single_threaded_blas
 from ..callbacks import Callback, Patience
+from ..schedules import CONSTANT
 from .fit import Fit
 from .problem import Problem, near_one
 from .state import State
@@ -59,6 +60,12 @@ class LBFGSFit(Fit):
             raise ValueError(
                 f"normalization={est.normalization!r} is not available with solver='lbfgs', which "
                 "has no mini-batches. Choose 'layer', or another solver."
+            )
+        schedule = named(est, "learning_rate")
+        if not schedule.moves_rate and schedule != CONSTANT:
+            raise ValueError(
+                f"learning_rate={est.learning_rate!r} needs a solver that trains by mini-batches, "
+                f"got solver={est.solver!r}."
             )
         super().__init__(est, problem, state, rng, incremental, validation)
         if validation is not None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .. import _core
 from .._network import count, views
 from ..optimizers import SGD, Adam, Optimizer
-from ..schedules import Constant, Schedule
+from ..schedules import CONSTANT, Schedule
 
 
 class OptimizerState:
@@ -28,6 +28,12 @@ class OptimizerState:
         Initial and current learning rate. Both may be set between calls of ``partial_fit``.
     t : int
         Updates made so far.
+    factor : float
+        What the schedule multiplies the learning rate by in the next epoch.
+    epoch : int
+        Epochs that the schedule has counted.
+    n_waited, n_reductions : int
+        Successive epochs without progress, and how often they were more than it tolerates.
     seed : int or None
         Of the masks of dropout, which depend on the number of the update, too. None: not drawn.
     averages : tuple or None
@@ -43,12 +49,14 @@ class OptimizerState:
         self.learning_rate_init = learning_rate_init
         self._rate = float(learning_rate_init)
         self.t = 0
+        self.factor = 1.0
+        self.epoch = self.n_waited = self.n_reductions = 0
         self.averages: tuple[tuple[int, ...], NDArray] | None = None
 
     @property
     def rate(self) -> float:
         """The learning rate that the engine expects."""
-        return self._rate
+        return self._rate * self.factor
 
     @property
     def learning_rate(self) -> float:
@@ -58,6 +66,21 @@ class OptimizerState:
     def learning_rate(self, rate: float) -> None:
         self._rate = rate
 
+    def take_factor(self, n_epochs: int) -> None:
+        """Ask the schedule, which is so long, for the factor of the next epoch."""
+        self.factor = self.schedule.factor(self.epoch, n_epochs, self.n_reductions)
+
+    def end_epoch(self, progress: bool, samples_seen: int, n_epochs: int) -> None:
+        """Count an epoch and prepare the next."""
+        schedule = self.schedule
+        self._rate = schedule.after_epoch(self._rate, self.learning_rate_init, samples_seen)
+        self.epoch += 1
+        self.n_waited = 0 if progress else self.n_waited + 1
+        if self.n_waited > schedule.patience:
+            self.n_waited = 0
+            self.n_reductions += 1
+        self.take_factor(n_epochs)
+
 
 class AdamState(OptimizerState):
     """As in scikit-learn, ``learning_rate`` includes the bias corrections."""
@@ -66,7 +89,7 @@ class AdamState(OptimizerState):
 
     @property
     def rate(self) -> float:
-        return self.learning_rate_init  # the engine corrects it in every update
+        return self.learning_rate_init * self.factor  # the engine corrects it in every update
 
     @property
     def learning_rate(self) -> float:
@@ -75,7 +98,7 @@ class AdamState(OptimizerState):
             return float(self.learning_rate_init)
         rule, t = self.rule, self.t
         correction = math.sqrt(1 - rule.beta_2**t) / (1 - rule.beta_1**t)
-        return self.learning_rate_init * correction
+        return self.learning_rate_init * self.factor * correction
 
 
 class _Open(NamedTuple):
@@ -121,8 +144,9 @@ class Session:
 
     def __init__(self, rule: Optimizer, schedule: Schedule, learning_rate_init: float) -> None:
         if isinstance(rule, Adam):
-            # As in scikit-learn, its learning rate follows no schedule.
-            self.optimizer = AdamState(rule, Constant(), learning_rate_init)
+            # As in scikit-learn, it does not follow the schedules that move the rate itself.
+            schedule = CONSTANT if schedule.moves_rate else schedule
+            self.optimizer = AdamState(rule, schedule, learning_rate_init)
         else:
             self.optimizer = OptimizerState(rule, schedule, learning_rate_init)
 

@@ -1,5 +1,6 @@
 """How far a fit has got."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ PUBLISHED = {
     "samples_seen": "t_",
     "loss": "loss_",
     "loss_curve": "loss_curve_",
+    "learning_rate_curve": "learning_rate_curve_",
     "best_loss": "best_loss_",
     "validation_scores": "validation_scores_",
     "best_validation_score": "best_validation_score_",
@@ -43,6 +45,8 @@ class State:
         Loss of the last epoch.
     loss_curve : list of float
         Loss of every epoch since training from scratch began.
+    learning_rate_curve : list of float
+        Learning rate of every epoch of the loss curve, NaN where it is not known.
     validation_scores : list of float or None
         Score on the validation data after every epoch.
     validation_loss_curve : list of float
@@ -92,11 +96,14 @@ class State:
         """Begin the curves of training that are not there to be continued."""
         self._start(
             loss_curve=[],
+            learning_rate_curve=[],
             no_improvement_count=0,
             best_loss=None if early_stopping else np.inf,
             validation_scores=None,
             best_validation_score=None,
         )
+        unknown = len(self.loss_curve) - len(self.learning_rate_curve)  # old pickles lack it
+        self.learning_rate_curve.extend([math.nan] * unknown)
 
     def start_validation(self, with_loss: bool, early_stopping: bool) -> None:
         """Begin the curves of validation that are not there to be continued."""
@@ -112,12 +119,13 @@ class State:
             if here.get(name) is None:
                 here[name] = value
 
-    def end_epoch(self, loss: float, n_samples: int) -> None:
+    def end_epoch(self, loss: float, n_samples: int, learning_rate: float) -> None:
         """Count an epoch."""
         self.epoch += 1
         self.loss = loss
         self.samples_seen += n_samples
         self.loss_curve.append(loss)
+        self.learning_rate_curve.append(learning_rate)
 
     def keep_best(self) -> None:
         """Copy the weights."""

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from .._network import all_finite, asked_dtype, count, flatten, make_writable, views
 from .._parameters import named
 from ..callbacks import Callback, LearningRate, LossProgress, LossReport, Patience
-from ..schedules import Constant
+from ..schedules import CONSTANT
 from .fit import Fit
 from .mixup import Mixup
 from .problem import Problem
@@ -76,6 +76,7 @@ class StochasticFit(Fit):
             after_partial_fit = False
         else:
             after_partial_fit = not state.session.finished
+        state.session.optimizer.take_factor(est.max_iter)
         if self.incremental and est.early_stopping and not after_partial_fit:
             state.no_improvement_count = 0  # what ended a fit does not end what comes after it
 
@@ -170,7 +171,7 @@ class StochasticFit(Fit):
                 n_samples += len(rows)
                 if clock() >= deadline:
                     break
-            state.end_epoch(loss / n_samples, n_samples)
+            state.end_epoch(loss / n_samples, n_samples, optimizer.rate)
             stop = self.incremental
             for listener in listeners:
                 stop = listener(state) or stop
@@ -216,8 +217,8 @@ class StochasticFit(Fit):
         if not est.early_stopping:
             yield LossProgress(est.tol)
             what = "Training loss"
-        if not isinstance(optimizer.schedule, Constant):
-            yield LearningRate(optimizer)
+        if optimizer.schedule != CONSTANT:
+            yield LearningRate(optimizer, est.max_iter)
         yield Patience(est.n_iter_no_change, est.tol, what, optimizer, est.verbose)
         yield from self._goals()
 

@@ -1,0 +1,214 @@
+"""Learning rate schedules, by the estimators."""
+
+import math
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fastmlp import MLPClassifier, MLPRegressor, _core, optimizers, schedules
+from fastmlp.schedules import (
+    Constant,
+    Cosine,
+    Custom,
+    Exponential,
+    InvScaling,
+    OneCycle,
+    Plateau,
+    Step,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+rng = np.random.RandomState(0)
+X = rng.normal(size=(90, 4))
+z = X[:, 0] - X[:, 1] ** 2
+y = (z > 0).astype(int) + (X[:, 2] > 1)
+del rng
+SMALL = {
+    "hidden_layer_sizes": (6,),
+    "batch_size": 30,
+    "max_iter": 8,
+    "n_iter_no_change": 1000,
+    "random_state": 0,
+}
+STOCHASTIC = list(_core.OPTIMIZERS)
+
+
+def weights(est):
+    return np.concatenate([a.ravel() for a in est.coefs_ + est.intercepts_])
+
+
+def rates(schedule, n_epochs=8, **params):
+    est = MLPRegressor(**SMALL | {"learning_rate_init": 0.01} | params | {"max_iter": n_epochs})
+    return np.array(est.set_params(learning_rate=schedule).fit(X, z).learning_rate_curve_)
+
+
+def halved(epoch):
+    return 0.5**epoch
+
+
+# ------------------------------------------------------------------------------------- schedules
+
+E = np.arange(8)
+COURSES = {
+    "constant": (Constant(), np.ones(8)),
+    "cosine": (Cosine(), (1 + np.cos(np.pi * E / 8)) / 2),
+    "cosine-final": (Cosine(final=0.2), 0.2 + 0.8 * (1 + np.cos(np.pi * E / 8)) / 2),
+    "one_cycle": (
+        OneCycle(rise=0.25, start=0.1, final=0.01),
+        np.r_[
+            0.1,
+            0.55,
+            0.01 + 0.99 * (1 + np.cos(np.pi * np.arange(6) / 6)) / 2,
+        ],
+    ),
+    "exponential": (Exponential(decay=0.7), 0.7**E),
+    "step": (Step(decay=0.5, every=3), [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]),
+    "function": (halved, 0.5**E),
+    "warmup": (Constant(warmup=3), [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+    "warmup-cosine": (
+        Cosine(warmup=4),
+        np.r_[np.arange(1, 5) / 5, (1 + np.cos(np.pi * np.arange(4) / 4)) / 2],
+    ),
+    "warmup-function": (Custom(halved, warmup=1), np.r_[0.5, 0.5 ** np.arange(7)]),
+}
+
+
+@pytest.mark.parametrize("case", COURSES)
+@pytest.mark.parametrize("solver", ["adam", "sgd", "rmsprop", "lion"])
+def test_rate_of_every_epoch(solver, case):
+    schedule, factors = COURSES[case]
+    found = rates(schedule, solver=solver, learning_rate_init=1e-3)
+    np.testing.assert_allclose(found, 1e-3 * np.asarray(factors), rtol=1e-12)
+
+
+@pytest.mark.parametrize("solver", STOCHASTIC)
+def test_the_rates_are_those_of_the_steps(solver):
+    """As if the rate had been set by hand before every epoch."""
+    ordered = SMALL | {"shuffle": False, "solver": solver}
+    est = MLPRegressor(**ordered, learning_rate=halved).fit(X, z)
+    by_hand = MLPRegressor(**ordered).partial_fit(X, z)
+    for epoch in range(1, SMALL["max_iter"]):
+        name = "learning_rate_init" if solver == "adam" else "learning_rate"
+        setattr(by_hand._optimizer, name, 0.001 * 0.5**epoch)
+        by_hand.partial_fit(X, z)
+    np.testing.assert_array_equal(weights(est), weights(by_hand))
+    constant = MLPRegressor(**ordered).fit(X, z)
+    assert (weights(est) != weights(constant)).any()
+
+
+def test_names_of_schedules():
+    for name in ("cosine", "one_cycle", "exponential", "step", "plateau"):
+        np.testing.assert_array_equal(rates(name), rates(schedules.SCHEDULES[name]()))
+
+
+def test_plateau():
+    # By so large a tolerance no epoch but the first makes progress.
+    found = rates(Plateau(decay=0.5, patience=1, lowest=0.2), tol=1e9, solver="sgd")
+    np.testing.assert_allclose(found / 0.01, [1, 1, 1, 0.5, 0.5, 0.25, 0.25, 0.2])
+    found = rates(Plateau(decay=0.5, patience=2, warmup=2), tol=1e9, solver="adam")
+    np.testing.assert_allclose(found / 0.01, [1 / 3, 2 / 3, 1, 1, 0.5, 0.5, 0.5, 0.25])
+    assert (rates(Plateau(patience=0), tol=0, learning_rate_init=1e-4) == 1e-4).all()
+
+
+def test_plateau_looks_at_the_validation_score():
+    params = SMALL | {"early_stopping": True, "tol": 1e9, "validation_fraction": 0.2}
+    est = MLPRegressor(**params, learning_rate=Plateau(decay=0.5, patience=1)).fit(X, z)
+    assert est.learning_rate_curve_[0] == 0.001
+    assert est.learning_rate_curve_[-1] < 0.001
+    assert len(est.learning_rate_curve_) == len(est.validation_scores_)
+
+
+def test_scikit_learns_schedules_keep_their_meaning():
+    for solver in ("sgd", "rmsprop"):
+        found = rates(InvScaling(power=0.25), solver=solver)
+        np.testing.assert_allclose(found, 0.01 / np.r_[1, 90 * E[1:] + 1] ** 0.25)
+        found = rates("adaptive", solver=solver, tol=1e9, n_iter_no_change=1)
+        assert set(np.round(found / 0.01, 12)) == {1, 0.2, 0.04, 0.008}
+    for schedule in ("invscaling", "adaptive", InvScaling()):
+        assert (rates(schedule, solver="adam", learning_rate_init=0.01) == 0.01).all()
+
+
+def test_partial_fit_and_fit_share_the_schedule():
+    """A call of partial_fit is an epoch; fit begins anew, with warm_start too."""
+    expected = 0.001 * (1 + np.cos(np.pi * np.arange(12).clip(max=8) / 8)) / 2
+    est = MLPClassifier(**SMALL, learning_rate="cosine")
+    for i in range(12):
+        if i == 5:
+            est = pickle.loads(pickle.dumps(est))
+        est.partial_fit(X, y, classes=[0, 1, 2])
+    np.testing.assert_allclose(est.learning_rate_curve_, expected, atol=1e-18)
+    est.fit(X, y)
+    np.testing.assert_allclose(est.learning_rate_curve_, expected[:8])
+    est.partial_fit(X, y)
+    np.testing.assert_allclose(est.learning_rate_curve_, expected[:9], atol=1e-18)
+    est.set_params(warm_start=True, max_iter=2).fit(X, y)
+    np.testing.assert_allclose(est.learning_rate_curve_[9:], [0.001, 0.0005])
+
+
+def test_curve_of_an_estimator_that_had_none():
+    est = MLPRegressor(**SMALL, warm_start=True).fit(X, z)
+    del est.learning_rate_curve_
+    est.fit(X, z)
+    assert len(est.learning_rate_curve_) == len(est.loss_curve_) == 16
+    assert np.isnan(est.learning_rate_curve_[:8]).all()
+    assert est.learning_rate_curve_[8:] == [0.001] * 8
+    assert not hasattr(MLPRegressor(solver="lbfgs").fit(X, z), "learning_rate_curve_")
+
+
+def test_functions_are_parameters():
+    est = MLPRegressor(**SMALL, learning_rate=halved)
+    assert clone(est).learning_rate is halved
+    before = est.fit(X, z).predict(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(est)).predict(X), before)
+    with pytest.raises(ValueError, match="save_model cannot store learning_rate"):
+        est.save_model("never written")
+    est.set_params(learning_rate__warmup=2)
+    assert est.learning_rate == Custom(halved, warmup=2)
+    with pytest.raises(ValueError, match="'function' parameter of Custom"):
+        Custom("cosine")
+
+
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, None, "0.5"])
+@pytest.mark.parametrize("bad_epoch", [0, 3])
+def test_wrong_factors(bad_epoch, value):
+    est = MLPRegressor(**SMALL, learning_rate=lambda epoch: value if epoch == bad_epoch else 1.0)
+    with pytest.raises(ValueError, match=rf"learning_rate .* got .* for epoch {bad_epoch}"):
+        est.fit(X, z)
+    assert not hasattr(est, "coefs_")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"learning_rate": "cosine"},
+        {"learning_rate": Constant(warmup=2)},
+        {"learning_rate": halved},
+    ],
+    ids=str,
+)
+def test_lbfgs_takes_no_steps(wrong):
+    name, _ = next(iter(wrong.items()))
+    for solver in ("lbfgs", optimizers.LBFGS()):
+        est = MLPRegressor(solver=solver, **wrong)
+        with pytest.raises(ValueError, match=rf"{name}=.* needs a solver .*solver="):
+            est.fit(X, z)
+        assert not hasattr(est, "coefs_")
+    MLPRegressor(solver="lbfgs", learning_rate="adaptive").fit(X, z)
+
+
+def test_in_a_pipeline_and_on_a_grid():
+    est = MLPRegressor(**SMALL, learning_rate=Cosine())
+    pipeline = make_pipeline(StandardScaler(), est)
+    pipeline.set_params(mlpregressor__learning_rate__final=0.5).fit(X, z)
+    assert pipeline[-1].learning_rate == Cosine(final=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        clone(pipeline).fit(X, z)
