@@ -456,9 +456,10 @@ cdef int _choose(fm_choice *chosen, str what, dict numbers, row_function row_at,
     """Fill in a choice: a name, ``(name, *values)`` or ``(name, {parameter: value})``."""
     cdef const fm_table_row *row
     name = choice[0] if type(choice) is tuple and choice else choice
-    if not isinstance(name, str) or name not in numbers:
+    number = numbers.get(name) if isinstance(name, str) else None
+    if number is None:
         raise ValueError(f"unknown {what} {name!r}; there are {', '.join(numbers)}")
-    row = row_at(numbers[name])
+    row = row_at(number)
     chosen[0] = fm_default_choice(row)
     if name is not choice:
         _set_parameters(chosen, row, f"{what} {name!r}", choice[1:])
@@ -538,23 +539,21 @@ cdef class _Network:
     cdef fm_parameters *parameters
     cdef int n_projections, n_norms, n_batch_norms
 
-    def __cinit__(self, units, activations, fm_dtype dtype):
-        cdef int i, n = len(units) - 1
-        if n < 1 or len(activations) != n:
-            raise ValueError("units needs at least two numbers and activations one choice less")
+    def __cinit__(self, int n, int64_t n_inputs, fm_dtype dtype):
         self.layers = <fm_layer *>calloc(n, sizeof(fm_layer))
         self.parameters = <fm_parameters *>calloc(n, sizeof(fm_parameters))
         if not self.layers or not self.parameters:
             raise MemoryError
-        self.c = fm_network(dtype, units[0], n, self.layers, 0)
-        for i in range(n):
-            self.layers[i].width = units[i + 1]
-            _choose(&self.layers[i].activation, "activation", _ACTIVATION_NUMBERS,
-                    fm_activation_row, activations[i])
+        self.c = fm_network(dtype, n_inputs, n, self.layers, 0)
 
     def __dealloc__(self):
         free(self.layers)
         free(self.parameters)
+
+    cdef int set_layer(self, int i, int64_t width, activation) except -1:
+        self.layers[i].width = width
+        return _choose(&self.layers[i].activation, "activation", _ACTIVATION_NUMBERS,
+                       fm_activation_row, activation)
 
     cdef int set_structure(self, normalization, bint residual) except -1:
         """Normalisation of each hidden layer; whether hidden layers are residual."""
@@ -681,7 +680,12 @@ cdef class Net:
         if self.net != NULL:
             raise RuntimeError("a Net is initialised once")
         self.kind = _dtype_number(dtype)
-        self.network = _Network(units, activations, _arithmetic(self.kind, bfloat16))
+        n = len(units) - 1
+        if n < 1 or len(activations) != n:
+            raise ValueError("units needs at least two numbers and activations one choice less")
+        self.network = _Network(n, units[0], _arithmetic(self.kind, bfloat16))
+        for i in range(n):
+            self.network.set_layer(i, units[i + 1], activations[i])
         self.network.set_structure(normalization, residual)
         self.network.set_dropout(dropout, input_dropout)
         for i in range(self.network.c.n_layers):
@@ -1008,6 +1012,7 @@ def predict(X, coefs, intercepts, activations, *, normalization=(), bint residua
         None if X holds NaN or infinity and `check_finite` is set.
     """
     cdef int i, n = len(activations)
+    cdef int64_t width = 0
     cdef _Network network
     cdef _Buffers buffers = _Buffers(len(coefs) + len(intercepts) + 5)
     cdef fm_matrix matrix
@@ -1023,22 +1028,26 @@ def predict(X, coefs, intercepts, activations, *, normalization=(), bint residua
     dtype = coefs[0].dtype
     cdef fm_dtype kind = _dtype_number(dtype)
     cdef fm_dtype arithmetic = _arithmetic(kind, bfloat16)
-    units = []
     for i in range(n):
         shape = coefs[i].shape
-        if len(shape) != 2 or (i > 0 and shape[0] != units[i]):
+        if len(shape) != 2 or (i > 0 and shape[0] != width):
             raise ValueError(
                 f"coefs[{i}] has shape {shape}, expected two dimensions"
-                + (f" and {units[i]} rows" if i > 0 else "")
+                + (f" and {width} rows" if i > 0 else "")
             )
-        units[i:] = shape
-    network = _Network(units, activations, arithmetic)
-    network.set_structure(normalization, residual)
+        if i == 0:
+            network = _Network(n, shape[0], arithmetic)
+        width = shape[1]
+        network.set_layer(i, width, activations[i])
+    if normalization or residual:
+        network.set_structure(normalization, residual)
     _read_params(network, coefs, intercepts, kind, False, True, buffers)
     _read_matrix(&matrix, X, buffers)
-    if matrix.n_cols != units[0]:
-        raise ValueError(f"X has {matrix.n_cols} columns, the network takes {units[0]}")
-    out = np.empty((matrix.n_rows, units[n]), dtype)
+    if matrix.n_cols != network.c.n_inputs:
+        raise ValueError(
+            f"X has {matrix.n_cols} columns, the network takes {network.c.n_inputs}"
+        )
+    out = np.empty((matrix.n_rows, width), dtype)
     out_view = buffers.get(out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     out_data = out_view.buf
     with nogil:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ._families import choice_of, name_of
-from ._structure import STARTS, Structure, beginning, norms, projections, shapes
+from ._structure import STARTS, Structure, beginning, layout, norms, projections
 from .activations import ACTIVATIONS, Activation
 from .initializers import GlorotUniform, Initializer
 
@@ -54,8 +54,10 @@ def in_bfloat16(est: Any) -> bool:
 
 def activations(est: Any) -> tuple[str | tuple, ...]:
     """Return the activation of each layer of weights."""
-    hidden = _hidden_activations(est.activation, est.n_layers_ - 2)
-    return (*map(choice_of, hidden), est.out_activation_)
+    value, n_hidden = est.activation, est.n_layers_ - 2
+    if type(value) is str:
+        return (value,) * n_hidden + (est.out_activation_,)
+    return (*map(choice_of, _hidden_activations(value, n_hidden)), est.out_activation_)
 
 
 def initial_activations(est: Any) -> list[str]:
@@ -163,22 +165,18 @@ def hidden_widths(hidden_layer_sizes: Any) -> list[int]:
 
 def count(widths: Sequence[int], structure: Structure = PLAIN, running: bool = False) -> int:
     """Return how many numbers `views` cuts."""
-    return sum(math.prod(shape) for of in shapes(widths, structure, running) for shape in of)
+    return layout(widths, structure, running).size
 
 
 def views(
     flat: NDArray, widths: Sequence[int], structure: Structure = PLAIN, running: bool = False
 ) -> tuple[list[NDArray], list[NDArray]]:
     """Return coefs and intercepts, with or without running averages, as views of a flat vector."""
-    start, cut = 0, []
-    for of in shapes(widths, structure, running):
-        arrays = []
-        for shape in of:
-            stop = start + math.prod(shape)
-            arrays.append(flat[start:stop].reshape(shape))
-            start = stop
-        cut.append(arrays)
-    return cut[0], cut[1]
+    coefs, intercepts, _ = layout(widths, structure, running)
+    return (
+        [flat[start:stop].reshape(shape) for start, stop, shape in coefs],
+        [flat[start:stop] for start, stop, _ in intercepts],
+    )
 
 
 def flatten(
