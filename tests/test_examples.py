@@ -65,9 +65,10 @@ def test_training_loop(run):
 
 
 def test_regression(run):
-    found, _ = run("regression")
+    found, _ = run("regression", "--quick")
     assert found["distance"] < 0.45
     assert found["elsewhere"] == found["line"].predict([[1.5]])[0]
+    assert min(found["scores"].values()) > 0.8
 
 
 def test_neurons_give_the_digits_of_the_exercise(run):

@@ -17,7 +17,9 @@ from sklearn.exceptions import NotFittedError
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, _safetensors, load_model
-from fastmlp.losses import Poisson
+from fastmlp.activations import LeakyReLU
+from fastmlp.initializers import Normal
+from fastmlp.losses import Focal, Poisson, Quantile
 from fastmlp.optimizers import SGD
 from fastmlp.schedules import InvScaling
 
@@ -68,6 +70,8 @@ def predictions(est, X=X):
     return [a.toarray() if sp.issparse(a) else a for a in found]
 
 
+STRUCTURE = {"normalization": "batch", "residual": True, "dropout": [0.1, 0.2], "batch_size": 20}
+
 ESTIMATORS = {
     "classes": lambda: classifier(),
     "two classes": lambda: classifier(y > 0),
@@ -92,6 +96,19 @@ ESTIMATORS = {
     "objects of families": lambda: regressor(
         np.abs(z), loss=Poisson(), solver=SGD(momentum=0.3), learning_rate=InvScaling(power=0.1)
     ),
+    "activations": lambda: regressor(activation=["tanh", LeakyReLU(slope=0.2)]),
+    "given weights": lambda: regressor(
+        hidden_layer_sizes=2, init=([np.ones((5, 2)), np.eye(2)[:, :1]], None), fit_intercept=False
+    ),
+    "distribution": lambda: classifier(init=Normal(scale=0.1), mixup=0.2),
+    "focal": lambda: classifier(loss=Focal(gamma=1.5), label_smoothing=0.1),
+    "quantiles": lambda: regressor(loss=Quantile(levels=(0.1, 0.5))),
+    "output activation": lambda: regressor(np.abs(z), out_activation="softplus"),
+    "structure": lambda: classifier(**STRUCTURE),
+    "layer normalisation": lambda: regressor(normalization=["layer", None], residual=True),
+    "validation data": lambda: MLPClassifier(
+        **SMALL, early_stopping=True, scoring="neg_log_loss", target_score=0.0
+    ).fit(X, y, X_val=X, y_val=y),
     "parameters of NumPy": lambda: regressor(
         hidden_layer_sizes=np.array([3, 2]), alpha=np.float32(0.1), activation=np.str_("tanh")
     ),
@@ -115,14 +132,16 @@ def test_round_trip(name, tmp_path):
 
 @pytest.mark.parametrize("after", ["fit", "partial_fit", "warm_start"])
 @pytest.mark.parametrize("make", [classifier, regressor])
-def test_training_goes_on_as_after_a_pickle(make, after, tmp_path):
-    est = make(warm_start=True)
+@pytest.mark.parametrize("params", [{}, STRUCTURE, {"solver": "sgd"}], ids=["adam", "all", "sgd"])
+def test_training_goes_on_as_after_a_pickle(make, after, params, tmp_path):
+    est = make(warm_start=True, **params)
     if after == "partial_fit":
-        est.partial_fit(X[:50], (y if make is classifier else z)[:50])
+        est.partial_fit(X[:40], (y if make is classifier else z)[:40])
     copies = [pickle.loads(pickle.dumps(est)), round_trip(est, tmp_path)]
     for copy in copies:
         train = copy.fit if after == "warm_start" else copy.partial_fit
-        train(X, y if make is classifier else z)
+        rows = slice(0, 60)  # whole mini-batches
+        train(X[rows], (y if make is classifier else z)[rows])
     assert same(copies[0].coefs_, copies[1].coefs_)
     assert same(copies[0].loss_curve_, copies[1].loss_curve_)
     assert not same(copies[1].coefs_, est.coefs_)
