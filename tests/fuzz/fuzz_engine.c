@@ -403,7 +403,7 @@ static void break_csr(fm_matrix *X, void *indices, void *indptr)
         set_index(indptr, X->index_bytes, (int64_t)(random_bits() % (uint64_t)(X->n_rows + 1)),
                   pick(2) ? value : near);
     if (rarely())
-        X->index_bytes = (int)pick(16);
+        X->index_bytes = pick(2) ? (int)pick(X->index_bytes) : 16; /* no wider than they are */
 }
 
 /* Columns in any order, repeated ones too; non-zeros that no row has at either end. */
