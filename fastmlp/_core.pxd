@@ -124,7 +124,7 @@ cdef extern from "fastmlp.h" nogil:
         const double *loss_parameters
         fm_choice optimizer
         uint32_t seed
-        double alpha
+        double alpha, max_grad_norm, averaging
         int64_t max_rows, max_nnz
         fm_interrupt interrupt
         const char *isa

@@ -626,6 +626,12 @@ cdef class Net:
         A row of ``OPTIMIZERS``; None for a network that only serves `loss_grad`.
     alpha : float
         Strength of the L2 term.
+    max_grad_norm : float
+        Norm to which the gradient of a mini-batch, all weights and biases together, is scaled down
+        if it is larger; 0 for any.
+    averaging : float
+        Decay of a running average of the parameters, in [0, 1); 0 for none. It is the state slot
+        after the optimizer's.
     max_rows : int
         Rows of the largest mini-batch.
     max_nnz : int
@@ -661,6 +667,7 @@ cdef class Net:
     cdef _Network network
     cdef bint busy
     cdef int64_t _step, asked
+    cdef int _average_slot
     # The data of the last call, kept open: an epoch's runs all use the same.
     cdef object data_X, data_y, data_weight
     cdef tuple data_csr
@@ -670,8 +677,9 @@ cdef class Net:
     cdef const double *weight
 
     def __init__(self, units, *, dtype, activations, loss, bint bfloat16=False, optimizer=None,
-                 double alpha=0.0, int64_t max_rows=200, int64_t max_nnz=0,
-                 normalization=(), bint residual=False, dropout=(),
+                 double alpha=0.0, double max_grad_norm=0.0, double averaging=0.0,
+                 int64_t max_rows=200, int64_t max_nnz=0, normalization=(), bint residual=False,
+                 dropout=(),
                  double input_dropout=0.0, uint32_t seed=0, bint fit_intercept=True, isa=None):
         cdef fm_config config
         cdef int i
@@ -703,6 +711,11 @@ cdef class Net:
             _choose(&config.optimizer, "optimizer", _OPTIMIZER_NUMBERS, fm_optimizer_row,
                     optimizer)
         config.alpha = alpha
+        config.max_grad_norm = max_grad_norm
+        config.averaging = averaging
+        self._average_slot = -1
+        if averaging > 0 and optimizer is not None:
+            self._average_slot = fm_optimizer_row(config.optimizer.row).n_slots
         config.max_rows = max_rows
         config.max_nnz = max_nnz
         config.interrupt.interrupted = _interrupted
@@ -729,6 +742,11 @@ cdef class Net:
     def dtype(self):
         """Type of the parameters."""
         return np.dtype(np.float32 if self.kind == FM_FLOAT32 else np.float64)
+
+    @property
+    def average_slot(self):
+        """The state slot that is the average of the parameters, None if there is no average."""
+        return None if self._average_slot < 0 else self._average_slot
 
     @property
     def step(self):

@@ -224,11 +224,13 @@ typedef struct {
     fm_choice optimizer;        /* of row -1: loss_grad only */
     uint32_t seed;              /* of dropout, with the number of the update */
     double alpha;               /* L2 term: loss += alpha/2 |W|^2 / sum of weights */
-    int64_t max_rows;           /* rows of the largest mini-batch */
-    int64_t max_nnz;            /* 0: X is dense; else X is CSR, and no mini-batch (of a larger
+    double max_grad_norm; /* gradients of a larger norm are scaled down to it; 0: none are */
+    double averaging; /* decay of a running average of the weights; 0: none is kept */
+    int64_t max_rows; /* rows of the largest mini-batch */
+    int64_t max_nnz; /* 0: X is dense; else X is CSR, and no mini-batch (of a larger
                                    one, no FM_MAX_BLOCK of its rows) has more non-zeros */
-    fm_interrupt interrupt;     /* of fm_net_train and fm_net_loss_grad */
-    const char *isa;            /* NULL: the best */
+    fm_interrupt interrupt; /* of fm_net_train and fm_net_loss_grad */
+    const char *isa; /* NULL: the best */
 } fm_config;
 
 typedef struct fm_net fm_net;
@@ -241,7 +243,9 @@ FM_API const char *fm_net_isa(const fm_net *net);
 
 /* Copies parameters in or out; layers: (n_layers,). Slot -1 is the parameters
  * themselves, slots 0 .. n_slots-1 the optimizer's state (adam: m, v; sgd: velocity),
- * zero at creation. */
+ * zero at creation. With fm_config.averaging slot n_slots is the average of the
+ * parameters after each update, in which the first update leaves nothing of what was
+ * loaded. */
 FM_API fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers);
 FM_API fm_status fm_net_store(const fm_net *net, int slot, const fm_parameters *layers);
 

@@ -346,10 +346,11 @@ def result(net, p, optimizer, losses):
         store(*slot, coefs, intercepts)
         return [*coefs, *intercepts]
 
+    n_states = n_slots(optimizer) + (net.average_slot is not None)
     return SimpleNamespace(
         losses=np.array(losses),
         params=stored(net.store_params),
-        state=[P for i in range(n_slots(optimizer)) for P in stored(net.store_state, i)],
+        state=[P for i in range(n_states) for P in stored(net.store_state, i)],
         step=net.step,
     )
 

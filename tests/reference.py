@@ -52,6 +52,8 @@ Formulas cite
     [DHS]  Duchi, Hazan, Singer: Adaptive subgradient methods. JMLR 12 (2011).
     [Z]    Zeiler: ADADELTA: an adaptive learning rate method. arXiv:1212.5701, 2012.
     [C]    Chen et al.: Symbolic discovery of optimization algorithms. NeurIPS 2023.
+    [PMB]  Pascanu, Mikolov, Bengio: On the difficulty of training recurrent neural networks. ICML
+           2013.
     [MN]   McCullagh, Nelder: Generalized Linear Models, 2nd ed. Chapman & Hall, 1989.
     [J]    Jorgensen: Exponential dispersion models. JRSS B 49, 1987.
     [H]    Huber: Robust estimation of a location parameter. Ann. Math. Statist. 35, 1964.
@@ -644,6 +646,25 @@ OPTIMIZERS = {
 }
 
 
+def clipped(gradient, max_norm):
+    """Return the arrays of a gradient, scaled down if their norm exceeds max_norm > 0 [PMB].
+
+    A norm that overflows is left alone, and None stays.
+    """
+    norm = np.sqrt(sum((G**2).sum() for G in gradient if G is not None))
+    if not (max_norm > 0 and max_norm < norm < np.inf):
+        return gradient
+    return [None if G is None else G * (max_norm / norm) for G in gradient]
+
+
+def move_average(average, P, decay, t):
+    """Take the parameters after update t into their average, in place [KB, section 7.2].
+
+    It becomes the mean of P after updates 1, 2, ..., t with weights decay^(t-1), ..., decay, 1.
+    """
+    average += (1 - decay) / (1 - decay**t) * (P - average)
+
+
 # ------------------------------------------------------------------------- forward and backwards
 
 
@@ -975,6 +996,8 @@ class Net:
         bfloat16=False,
         optimizer=None,
         alpha=0.0,
+        max_grad_norm=0.0,
+        averaging=0.0,
         max_rows=200,
         max_nnz=0,
         normalization=(),
@@ -1009,11 +1032,14 @@ class Net:
         _require(all(k in (None, *AXES) for k in normalization), "unknown normalization")
         self._W_shapes = self._structure.matrices(units)
         self._b_shapes = self._structure.vectors(units, running=False)
+        _require(max_grad_norm >= 0 and 0 <= averaging < 1, "max_grad_norm or averaging")
+        self._max_grad_norm, self._averaging = max_grad_norm, averaging
         n_slots = 0 if optimizer is None else self._optimizer[0].n_slots
+        self.average_slot = n_slots if averaging and optimizer is not None else None
         # Slot -1 are the parameters themselves: coefs, then intercepts, running averages excepted.
         self._slots = {
             slot: [np.zeros(shape) for shape in self._W_shapes + self._b_shapes]
-            for slot in range(-1, n_slots)
+            for slot in range(-1, n_slots + (self.average_slot is not None))
         }
         averages = self._structure.vectors(units, running=True)[len(self._b_shapes) :]
         self._running = [np.zeros(shape) for shape in averages]
@@ -1063,6 +1089,7 @@ class Net:
             self.step += 1
             params = self._slots[-1]
             with np.errstate(all="ignore"):
+                gradient = clipped(gradient, self._max_grad_norm)
                 for i, G in enumerate(gradient):
                     if G is None:
                         continue
@@ -1071,6 +1098,10 @@ class Net:
                     if i >= len(self._activations) and "weight_decay" in values:  # a bias
                         own = values | {"weight_decay": 0.0}
                     params[i] = row.update(params[i], G, state, self.step, learning_rate, **own)
+                if self._averaging:
+                    average = self._slots[row.n_slots]
+                    for P, mean in zip(params, average, strict=True):
+                        move_average(mean, P, self._averaging, self.step)
         return float(loss_sum)
 
     def loss_grad(self, params, grad, X, y, sample_weight, n_threads=0):

@@ -38,6 +38,7 @@ def everything(p, isa, n_threads, **options):
             problems.train(_core, p, optimizer, order=order, batch_size=size, epochs=2, **how)
             for optimizer, size in zip(_core.OPTIMIZERS, cycle((-(-p.n // 2), p.n)), strict=False)
         ),
+        problems.train(_core, p, "adam", order=order, max_grad_norm=0.01, averaging=0.9, **how),
     ]
 
 

@@ -713,6 +713,48 @@ def test_several_steps_of_wide_layers(density, shape, dtype, isa):
         assert_matches(actual, expected, p, factor=4)
 
 
+@pytest.mark.parametrize("shape", [*WIDE, ([33, 17, 3], 50)], ids=shape_id)
+@pytest.mark.parametrize("density", [None, 0.1])
+@pytest.mark.parametrize("fit_intercept", [True, False], ids=["bias", "no-bias"])
+def test_clipping_and_averaging(fit_intercept, density, shape, dtype, isa):
+    p = problems.make(*shape, dtype, density=density, alpha=1.0, weighted=True)
+    options = {"batch_size": -(-p.n // 2), "epochs": 2, "fit_intercept": fit_intercept}
+    free = problems.train(reference, p, ("sgd", 0.0), **options)
+    for max_grad_norm in (0.1, 1e6):
+        how = options | {"max_grad_norm": max_grad_norm, "averaging": 0.8}
+        actual = problems.train(_core, p, ("sgd", 0.0), isa=isa, **how)
+        expected = problems.train(reference, p, ("sgd", 0.0), **how)
+        if not fit_intercept:  # what nobody has loaded
+            del actual.state[-len(p.intercepts) :], expected.state[-len(p.intercepts) :]
+        assert_matches(actual, expected, p, factor=4)
+        clips = any((a != f).any() for a, f in zip(expected.params, free.params, strict=True))
+        assert clips == (max_grad_norm == 0.1)
+
+
+def test_clipping_of_large_batches_and_large_gradients(dtype, isa):
+    """The norm is that of the whole mini-batch, in double; what overflows that is not clipped."""
+    p = problems.make([5, 20, 2], 2100, dtype)
+    how = {"max_grad_norm": 0.05, "max_rows": 2100}
+    actual = problems.train(_core, p, "sgd", isa=isa, **how)
+    assert_matches(actual, problems.train(reference, p, "sgd", **how), p, factor=4)
+    largest = np.finfo(dtype).max
+    big = p.but(y=p.y * dtype.type(largest**0.4), options={"max_rows": 2100})
+    clipped = problems.train(_core, big, ("sgd", 0.0), max_grad_norm=1.0, isa=isa)
+    step = [a - b for a, b in zip(clipped.params, [*p.coefs, *p.intercepts], strict=True)]
+    norm = np.sqrt(sum((s.astype(float) ** 2).sum() for s in step))
+    np.testing.assert_allclose(norm, 0.01, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_grad_norm": -1.0}, {"max_grad_norm": np.nan}, {"averaging": 1.0}]
+)
+def test_wrong_clipping_and_averaging(wrong):
+    p = problems.make([3, 5, 2], 4, np.float64)
+    for core in (_core, reference):
+        with pytest.raises(ValueError, match=r"range|max_grad_norm|averaging"):
+            p.net(core, optimizer="sgd", **wrong)
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 49, 50, 51, 1000])
 def test_batch_sizes(batch_size, dtype, isa):
     p = some_problem(dtype, False)

@@ -44,12 +44,15 @@ fm_status fm_check_config(const fm_config *c)
     if (!is_network(&c->network) || !is_loss(c) ||
         (c->optimizer.row != FM_OPTIMIZER_none &&
          !fm_is_choice(fm_optimizer_row(c->optimizer.row), &c->optimizer)) ||
-        c->max_rows < 1 || c->max_nnz < 0)
+        c->max_rows < 1 || c->max_nnz < 0 || !is_share(c->averaging) || !(c->max_grad_norm >= 0))
         return FM_BAD_ARGUMENT;
     return FM_OK;
 }
 
-int fm_has_slot(const fm_net *net, int slot) { return slot >= -1 && slot < net->plan.use.n_slots; }
+int fm_has_slot(const fm_net *net, int slot)
+{
+    return slot >= -1 && slot < net->plan.use.n_slots + net->plan.use.averages;
+}
 
 /* Row numbers and labels. */
 static fm_status check_rows(const fm_batch *data, int64_t n_outputs, fm_watch *watch)

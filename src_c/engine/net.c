@@ -70,7 +70,10 @@ fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config 
         .csr = c->max_nnz > 0,
         .training = 1,
         .n_slots = updates ? fm_optimizer_row(c->optimizer.row)->n_slots : 0,
-        .keeps_gradient = !updates || c->max_rows > FM_MAX_BLOCK || is_slow(c),
+        .keeps_gradient =
+            !updates || c->max_grad_norm > 0 || c->max_rows > FM_MAX_BLOCK || is_slow(c),
+        .averages = updates && c->averaging > 0,
+        .clips = updates && c->max_grad_norm > 0,
         .has_l2 = c->alpha != 0,
         .whole_batches = whole,
     };
@@ -81,6 +84,8 @@ fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config 
     net->seed = c->seed;
     net->max_nnz = c->max_nnz;
     net->interrupt = c->interrupt;
+    net->averaging = c->averaging;
+    net->max_grad_norm = c->max_grad_norm;
     net->step = (fm_step){.optimizer = c->optimizer, .alpha = c->alpha};
     fm_status status = fm_plan_compile(&net->plan, kernels, &c->network, use);
     if (status == FM_OK)
@@ -106,20 +111,23 @@ void fm_net_free(fm_net *net)
 
 const char *fm_net_isa(const fm_net *net) { return net->plan.kernels->isa; }
 
-static int part_of_slot(int slot) { return slot < 0 ? FM_PARAMS : FM_SLOTS + slot; }
+static int part_of_slot(const fm_net *net, int slot)
+{
+    return slot < 0 ? FM_PARAMS : slot < net->plan.use.n_slots ? FM_SLOTS + slot : FM_AVERAGE;
+}
 
 fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers)
 {
     if (!fm_has_slot(net, slot))
         return FM_BAD_ARGUMENT;
-    return fm_plan_load(&net->plan, part_of_slot(slot), layers, NULL);
+    return fm_plan_load(&net->plan, part_of_slot(net, slot), layers, NULL);
 }
 
 fm_status fm_net_store(const fm_net *net, int slot, const fm_parameters *layers)
 {
     if (!fm_has_slot(net, slot))
         return FM_BAD_ARGUMENT;
-    fm_plan_store(&net->plan, part_of_slot(slot), layers);
+    fm_plan_store(&net->plan, part_of_slot(net, slot), layers);
     return FM_OK;
 }
 
@@ -127,8 +135,8 @@ int fm_net_state_finite(const fm_net *net)
 {
     for (int i = 0; i < net->plan.n_stages; i++)
         for (int slot = 0; slot < net->plan.use.n_slots; slot++)
-            if (net->plan.stages[i].part[part_of_slot(slot)] &&
-                !net->plan.kernels->part_finite(&net->plan.stages[i], part_of_slot(slot)))
+            if (net->plan.stages[i].part[part_of_slot(net, slot)] &&
+                !net->plan.kernels->part_finite(&net->plan.stages[i], part_of_slot(net, slot)))
                 return 0;
     return 1;
 }

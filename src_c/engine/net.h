@@ -11,6 +11,8 @@ struct fm_net {
     double *loss_parameters; /* (outputs,): instead of its first parameter; or NULL */
     int64_t max_nnz;         /* 0: dense X only; else CSR X only */
     fm_step step;            /* its constant part */
+    double averaging;        /* decay of the average of weights; 0: there is none */
+    double max_grad_norm;    /* 0: gradients are not clipped */
     fm_interrupt interrupt;
     double *row_loss;        /* (rows of a block,) */
     double *row_weights;     /* (rows of a block,) */

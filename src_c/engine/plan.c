@@ -55,6 +55,10 @@ static size_t param_bytes(const fm_plan *plan, int i, int part)
         wanted = s->normalization == FM_BATCH_NORM;
     else if (part == FM_STATISTICS)
         wanted = use->training && s->kind == FM_NORM;
+    else if (part == FM_AVERAGE)
+        wanted = use->averages;
+    else if (part == FM_GRADIENT_SQUARES)
+        wanted = use->clips;
     return wanted && s->kind != FM_ADD ? plan->kernels->param_bytes(part, s) : 0;
 }
 
@@ -541,6 +545,11 @@ void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watc
                         int size)
 {
     walk_units(plan, plan->kernels->gradient, pass, pass->step ? NULL : watch, rank, size);
+}
+
+void fm_plan_square_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)
+{
+    walk_units(plan, plan->kernels->square_gradient, pass, NULL, rank, size);
 }
 
 void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)

@@ -37,6 +37,8 @@ typedef struct {
     int training;
     int n_slots;             /* training: optimizer state */
     int keeps_gradient;      /* training: in memory, else each shard is updated at once */
+    int averages;            /* training: a running average of the weights */
+    int clips;               /* training: gradients by their norm */
     int has_l2;              /* training: the loss has an L2 term */
     int whole_batches;       /* training: sums over all rows of a mini-batch are taken */
 } fm_plan_use;
@@ -109,6 +111,8 @@ void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, 
  * step; if it has none, some gradients may be missing once the call has ended. */
 void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watch, int rank,
                         int size);
+/* Squares of a member's share of the gradients that were kept. */
+void fm_plan_square_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
 /* Updates a member's share of the weights by the gradients that were kept. */
 void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
 

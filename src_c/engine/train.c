@@ -129,6 +129,44 @@ static int stops(fm_run *run, const fm_weighing *w, int rank)
     return status != FM_OK;
 }
 
+/* What the average of the weights after so many updates takes of the last ones: with
+ * t = 1 all, so that it is a weighted mean of the weights after updates 1 .. t, the weight
+ * of each being decay^age. The correction is that of Kingma, Ba (2015), section 7.2. */
+static double average_share(double decay, int64_t t)
+{
+    return (1 - decay) / (1 - pow(decay, (double)t));
+}
+
+/* What the updates of this mini-batch need. */
+static fm_step step_of(const fm_run *run, const fm_weighing *w)
+{
+    const fm_net *net = run->net;
+    fm_step step = net->step;
+    step.alpha = w->alpha;
+    step.inv_sum = 1 / w->sum;
+    if (run->update) {
+        step.pace = fm_step_pace(&step.optimizer, run->learning_rate, run->step + 1);
+        step.share = average_share(net->averaging, run->step + 1);
+    }
+    return step;
+}
+
+/* A gradient of a larger norm is shortened to max_grad_norm (Pascanu, Mikolov, Bengio 2013,
+ * "On the difficulty of training recurrent neural networks"); one whose norm overflows
+ * is not, and training diverges. */
+static void clip(const fm_net *net, const fm_pass *pass, fm_step *step, fm_team *team, int rank,
+                 int size)
+{
+    const fm_plan *plan = &net->plan;
+    double sum = 0;
+    fm_plan_square_units(plan, pass, rank, size);
+    fm_barrier(team);
+    for (int i = 0; i < plan->n_stages; i++)
+        sum += plan->kernels->sum_gradient_squares(&plan->stages[i]);
+    if (sum <= DBL_MAX && sqrt(sum) > net->max_grad_norm)
+        step->inv_sum *= net->max_grad_norm / sqrt(sum);
+}
+
 /* One mini-batch; returns whether the run goes on. Every member takes the same
  * decisions from the same numbers. The leader asks whether to end while rows pass and
  * while gradients are summed, not while weights change: a mini-batch is applied as a
@@ -139,11 +177,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
     const fm_plan *plan = &net->plan;
     const int at_once = !plan->use.keeps_gradient;
     const fm_weighing w = weigh(net, batch, run->watch, rank);
-    fm_step step = net->step;
-    step.alpha = w.alpha;
-    step.inv_sum = 1 / w.sum;
-    if (run->update)
-        step.pace = fm_step_pace(&step.optimizer, run->learning_rate, run->step + 1);
+    fm_step step = step_of(run, &w);
     fm_pass pass = {.training = 1,
                     .seed = net->seed,
                     .update = run->step,
@@ -179,6 +213,8 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
         return 0;
     if (!at_once && run->update) {
         pass.step = &step;
+        if (plan->use.clips)
+            clip(net, &pass, &step, team, rank, size);
         fm_plan_update_units(plan, &pass, rank, size);
         fm_barrier(team);
     }

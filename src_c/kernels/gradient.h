@@ -133,6 +133,77 @@ static void fm_scale_gradient(const fm_stage *s, double alpha, double inv_sum)
         g[i] *= (T)inv_sum;
 }
 
+/* The square of element i of a gradient. */
+FM_INLINE double fm_square(const T *G, const T *W, int64_t i, double alpha, double inv_sum)
+{
+    const double g = ((double)G[i] + alpha * (double)W[i]) * inv_sum;
+    return g * g;
+}
+
+/* Sums over the features of a unit, output by output: sums of the stage's columns. */
+static void fm_square_unit(const fm_stage *s, const fm_unit *u, const fm_step *step, double *sums)
+{
+    const int64_t K = s->from->width, N = s->to->width;
+    const T *G = fm_weights(s, FM_GRADIENT), *W = fm_weights(s, FM_PARAMS);
+    if (fm_is_narrow(s->to)) {
+        for (int64_t n = 0; n < N; n++) {
+            sums[n] = 0;
+            for (int64_t f = u->f0; f < u->f1; f++)
+                sums[n] += fm_square(G, W, (f / FM_PANEL * N + n) * FM_PANEL + f % FM_PANEL,
+                                     step->alpha, step->inv_sum);
+        }
+        return;
+    }
+    double sum[FM_PANEL] = {0};
+    for (int64_t f = u->f0; f < u->f1; f++)
+        for (int64_t v = 0; v < FM_PANEL; v++)
+            sum[v] += fm_square(G, W, (u->j * K + f) * FM_PANEL + v, step->alpha, step->inv_sum);
+    for (int64_t v = 0; v < FM_PANEL && u->j * FM_PANEL + v < N; v++)
+        sums[u->j * FM_PANEL + v] = sum[v];
+}
+
+/* Scales and shifts of a panel. */
+static void fm_square_norm(const fm_stage *s, int64_t j, double inv_sum, double *squares)
+{
+    const int64_t N = s->to->width;
+    for (int64_t n = j * FM_PANEL; n < (j + 1) * FM_PANEL && n < N; n++) {
+        squares[n] = fm_square(fm_weights(s, FM_GRADIENT), fm_weights(s, FM_PARAMS), n, 0, inv_sum);
+        squares[N + n] = fm_square(fm_bias(s, FM_GRADIENT), fm_bias(s, FM_PARAMS), n, 0, inv_sum);
+    }
+}
+
+/* In plain C, as the sums of the sums below: an order that is the same on every ISA. */
+static void fm_square_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int64_t u1)
+{
+    const int64_t N = s->to->width;
+    double *squares = s->part[FM_GRADIENT_SQUARES];
+    FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && s->part[FM_GRADIENT] && squares);
+    for (int64_t i = u0; i < u1; i++) {
+        if (s->kind == FM_NORM) {
+            fm_square_norm(s, i, pass->step->inv_sum, squares);
+            continue;
+        }
+        const fm_unit u = fm_unit_number(s, i);
+        fm_square_unit(s, &u, pass->step, squares + u.f0 / FM_UNIT_FEATURES * N);
+        if (!fm_has_biases(s, &u))
+            continue;
+        const T *g = fm_bias(s, FM_GRADIENT), *b = fm_bias(s, FM_PARAMS);
+        const int64_t n0 = u.j * FM_PANEL, n1 = fm_is_narrow(s->to) ? N : n0 + FM_PANEL;
+        for (int64_t n = n0; n < n1 && n < N; n++)
+            squares[fm_square_rows(s) * N + n] = fm_square(g, b, n, 0, pass->step->inv_sum);
+    }
+}
+
+static double fm_sum_gradient_squares(const fm_stage *s)
+{
+    const double *squares = s->part[FM_GRADIENT_SQUARES];
+    const int64_t n = squares ? (fm_square_rows(s) + 1) * s->to->width : 0;
+    double sum[4] = {0};
+    for (int64_t i = 0; i < n; i++)
+        sum[i % 4] += squares[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 /* |W|^2 in double, for weights whose squares overflow T. */
 static double fm_sum_squares_in_double(const fm_stage *s)
 {

@@ -68,8 +68,10 @@ enum {
     FM_PARAMS,               /* W, b; scale, shift */
     FM_SLOTS,                /* optimizer state, FM_MAX_SLOTS parts like FM_PARAMS */
     FM_GRADIENT = FM_SLOTS + FM_MAX_SLOTS, /* dW, db summed over blocks of rows */
+    FM_AVERAGE,              /* running average of W, b, in the layout of FM_PARAMS */
     FM_TRANSPOSED,           /* W^T, where backward wants it */
     FM_SQUARES,              /* partial sums of W^2, for the L2 term of the loss */
+    FM_GRADIENT_SQUARES,     /* the same of dW and db, in double, for the gradient's norm */
     FM_RUNNING,              /* batch norm: mean, variance; in the layout of FM_PARAMS */
     FM_STATISTICS,           /* norm, in training: of the mini-batch */
     FM_N_PARAM_PARTS
@@ -125,6 +127,7 @@ typedef struct {
     fm_pace pace;
     double inv_sum;          /* 1 / sum of the mini-batch's sample weights */
     double alpha;            /* L2 strength */
+    double share;            /* of the new weights in FM_AVERAGE */
 } fm_step;
 
 /* One walk through the plan, as one thread sees it. */
@@ -191,6 +194,10 @@ typedef struct fm_kernels {
     int64_t (*unit_cost)(const fm_stage *stage, int64_t unit, int64_t n_rows);
     fm_kernel *gradient;     /* of units; their update if there is a step */
     fm_kernel *update;       /* of units, by FM_GRADIENT */
+    /* FM_GRADIENT_SQUARES of units whose gradient was kept, of the gradient as it is applied:
+     * with the L2 term, divided by the sum of weights. */
+    fm_kernel *square_gradient;
+    double (*sum_gradient_squares)(const fm_stage *stage);
     /* FM_GRADIENT = (FM_GRADIENT + alpha W) * inv_sum, without alpha for b. */
     void (*scale_gradient)(const fm_stage *stage, double alpha, double inv_sum);
     double (*sum_squares)(const fm_stage *stage); /* |W|^2, from FM_SQUARES */

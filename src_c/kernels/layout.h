@@ -122,6 +122,12 @@ static size_t fm_norm_bytes(int part, const fm_stage *s)
                                              : fm_bytes(1, s->to->max_rows, 0);
 }
 
+/* Of FM_GRADIENT_SQUARES, the biases' or shifts' excepted. */
+FM_INLINE int64_t fm_square_rows(const fm_stage *s)
+{
+    return s->kind == FM_NORM ? 1 : fm_feature_units(s);
+}
+
 /* Of parameter-like parts as floats, which all sets have. */
 static size_t fm_float_param_bytes(int part, const fm_stage *s)
 {
@@ -133,6 +139,10 @@ static size_t fm_float_param_bytes(int part, const fm_stage *s)
         return SIZE_MAX;
     if (part == FM_SQUARES)
         return fm_bytes(fm_feature_units(s), N, 0);
+    if (part == FM_GRADIENT_SQUARES) { /* of doubles; the biases' row is the last */
+        const size_t bytes = fm_bytes(fm_square_rows(s) + 1, N, 0);
+        return bytes > PTRDIFF_MAX / 2 ? SIZE_MAX : bytes * (sizeof(double) / sizeof(T));
+    }
     const int64_t rows = narrow ? fm_padded(K) : K, cols = narrow ? N : fm_padded(N);
     return fm_bytes(rows, cols, fm_padded(N));
 }

@@ -29,6 +29,15 @@ FM_INLINE void fm_update_by(fm_update_function *update, const int n_slots, const
     }
 }
 
+/* a[0..n) moves towards w by a share of the way. */
+static void fm_move_average(T *a, const T *w, int64_t n, double share)
+{
+    for (int64_t i = 0; i < n; i += FM_LANES) {
+        const V old = v_load(a + i);
+        v_store(a + i, v_fma(v_const(share), v_load(w + i) - old, old));
+    }
+}
+
 /* Parameters at .. at + n of a parameter-like part. n is a multiple of FM_LANES. decay:
  * whether the L2 term and weight decay apply (not to biases). */
 static void fm_update(const fm_stage *s, int64_t at, const T *g, int64_t n, int decay,
@@ -46,6 +55,8 @@ static void fm_update(const fm_stage *s, int64_t at, const T *g, int64_t n, int 
 #include "tables/optimizers.def"
     default: break;
     }
+    if (s->part[FM_AVERAGE])
+        fm_move_average(fm_weights(s, FM_AVERAGE) + at, w, n, step->share);
 }
 
 #endif
