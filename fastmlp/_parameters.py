@@ -294,6 +294,18 @@ PARAMETERS = {
         'lbfgs'.
         """,
     ),
+    "max_grad_norm": Parameter(
+        None,
+        [Interval(Real, 0, None, closed="neither"), None],
+        "float | None",
+        "float or None",
+        """
+        Norm to which the gradient of a mini-batch, that of all parameters together and with the L2
+        term, is scaled down if it is larger (Pascanu, Mikolov, Bengio 2013, ICML): typically 0.5
+        to 5, where single mini-batches would throw training off its course. None: no limit. Not
+        available with 'lbfgs'.
+        """,
+    ),
     "max_fun": _count(15000, "Largest number of evaluations of the loss by 'lbfgs'."),
     "normalization": Parameter(
         None,

@@ -187,6 +187,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of successive epochs without progress by `tol` that are tolerated. Not used by
         'lbfgs'.
 
+    max_grad_norm : float or None, default=None
+        Norm to which the gradient of a mini-batch, that of all parameters together and with the L2
+        term, is scaled down if it is larger (Pascanu, Mikolov, Bengio 2013, ICML): typically 0.5 to
+        5, where single mini-batches would throw training off its course. None: no limit. Not
+        available with 'lbfgs'.
+
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
@@ -483,6 +489,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         beta_2: float = 0.999,
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
+        max_grad_norm: float | None = None,
         max_fun: int = 15000,
         normalization: str | Sequence[str | None] | None = None,
         residual: bool = False,
@@ -523,6 +530,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_grad_norm = max_grad_norm
         self.max_fun = max_fun
         self.normalization = normalization
         self.residual = residual
@@ -897,6 +905,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Number of successive epochs without progress by `tol` that are tolerated. Not used by
         'lbfgs'.
 
+    max_grad_norm : float or None, default=None
+        Norm to which the gradient of a mini-batch, that of all parameters together and with the L2
+        term, is scaled down if it is larger (Pascanu, Mikolov, Bengio 2013, ICML): typically 0.5 to
+        5, where single mini-batches would throw training off its course. None: no limit. Not
+        available with 'lbfgs'.
+
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
@@ -1166,6 +1180,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         beta_2: float = 0.999,
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
+        max_grad_norm: float | None = None,
         max_fun: int = 15000,
         normalization: str | Sequence[str | None] | None = None,
         residual: bool = False,
@@ -1205,6 +1220,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_grad_norm = max_grad_norm
         self.max_fun = max_fun
         self.normalization = normalization
         self.residual = residual

@@ -1,4 +1,4 @@
-"""Learning rate schedules, by the estimators."""
+"""Learning rate schedules and clipping of gradients, by the estimators."""
 
 import math
 import pickle
@@ -190,6 +190,7 @@ def test_wrong_factors(bad_epoch, value):
         {"learning_rate": "cosine"},
         {"learning_rate": Constant(warmup=2)},
         {"learning_rate": halved},
+        {"max_grad_norm": 1.0},
     ],
     ids=str,
 )
@@ -201,6 +202,65 @@ def test_lbfgs_takes_no_steps(wrong):
             est.fit(X, z)
         assert not hasattr(est, "coefs_")
     MLPRegressor(solver="lbfgs", learning_rate="adaptive").fit(X, z)
+
+
+# -------------------------------------------------------------------------------------- clipping
+
+
+def test_clipped_steps_have_the_norm():
+    """Plain gradient descent moves by the rate times the gradient."""
+    params = SMALL | {
+        "solver": optimizers.SGD(momentum=0),
+        "learning_rate_init": 0.01,
+        "alpha": 0.1,
+        "batch_size": 90,
+        "shuffle": False,
+    }
+    start = weights(MLPRegressor(**params | {"learning_rate_init": 1e-300}).partial_fit(X, 100 * z))
+
+    def step(max_grad_norm):
+        est = MLPRegressor(**params, max_grad_norm=max_grad_norm).partial_fit(X, 100 * z)
+        return weights(est) - start
+
+    free = step(None)
+    norm = np.linalg.norm(free) / 0.01
+    assert norm > 10
+    np.testing.assert_allclose(np.linalg.norm(step(2.0)), 0.02, rtol=1e-9)
+    np.testing.assert_allclose(step(2.0), free * 2 / norm, rtol=1e-7, atol=1e-12)
+    np.testing.assert_array_equal(step(1.01 * norm), free)
+
+
+@pytest.mark.parametrize("structure", [{}, {"normalization": "layer"}, {"residual": True}], ids=str)
+def test_clipped_parameters_of_every_kind(structure):
+    """Scales, shifts and projections are part of the norm, whatever the number of threads."""
+    params = SMALL | structure | {"hidden_layer_sizes": (6, 5), "learning_rate_init": 0.01}
+    params |= {"solver": optimizers.SGD(momentum=0), "batch_size": 90, "max_grad_norm": 0.5}
+    fits = [MLPRegressor(**params, n_jobs=n).partial_fit(X, 100 * z) for n in (1, 2)]
+    start = MLPRegressor(**params | {"learning_rate_init": 1e-300}).partial_fit(X, 100 * z)
+
+    def everything(est):
+        lists = [est.coefs_, est.intercepts_]
+        for name in ("norm_scales_", "norm_shifts_", "skip_coefs_"):
+            lists.append(getattr(est, name, None) or [])
+        return np.concatenate([a.ravel() for part in lists for a in part if a is not None])
+
+    np.testing.assert_array_equal(everything(fits[0]), everything(fits[1]))
+    moved = np.linalg.norm(everything(fits[0]) - everything(start))
+    np.testing.assert_allclose(moved, 0.005, rtol=1e-7)
+
+
+def test_clipping_keeps_training_on_course():
+    params = SMALL | {"solver": "sgd", "learning_rate_init": 0.05, "max_iter": 20}
+    with pytest.raises(ValueError, match="non-finite"):
+        MLPRegressor(**params).fit(X, 1e6 * z)
+    est = MLPRegressor(**params, max_grad_norm=1.0).fit(X, 1e6 * z)
+    assert np.isfinite(est.loss_)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, "much"])
+def test_wrong_norms(value):
+    with pytest.raises(ValueError, match="The 'max_grad_norm' parameter"):
+        MLPRegressor(max_grad_norm=value).fit(X, z)
 
 
 def test_in_a_pipeline_and_on_a_grid():

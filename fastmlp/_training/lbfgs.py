@@ -62,11 +62,15 @@ class LBFGSFit(Fit):
                 "has no mini-batches. Choose 'layer', or another solver."
             )
         schedule = named(est, "learning_rate")
-        if not schedule.moves_rate and schedule != CONSTANT:
-            raise ValueError(
-                f"learning_rate={est.learning_rate!r} needs a solver that trains by mini-batches, "
-                f"got solver={est.solver!r}."
-            )
+        for name, applies in (
+            ("learning_rate", not schedule.moves_rate and schedule != CONSTANT),
+            ("max_grad_norm", est.max_grad_norm is not None),
+        ):
+            if applies:
+                raise ValueError(
+                    f"{name}={getattr(est, name)!r} needs a solver that trains by mini-batches, "
+                    f"got solver={est.solver!r}."
+                )
         super().__init__(est, problem, state, rng, incremental, validation)
         if validation is not None:
             self._watch(validation, asked_dtype(est) or np.dtype(np.float64), own=True)

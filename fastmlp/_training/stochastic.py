@@ -126,6 +126,8 @@ class StochasticFit(Fit):
             return
         self._start_clock()
         config = problem.config(self.dtype, est.alpha)
+        if est.max_grad_norm is not None:
+            config["max_grad_norm"] = est.max_grad_norm
         with session.net(config, self.batch_size, self._max_nnz()) as net:
             net.load_params(self.coefs, self.intercepts)
             self.net = net

@@ -133,16 +133,16 @@ static size_t fm_float_param_bytes(int part, const fm_stage *s)
 {
     const int64_t K = s->from->width, N = s->to->width;
     const int narrow = fm_is_narrow(s->to);
-    if (s->kind == FM_NORM)
-        return fm_norm_bytes(part, s);
     if (K > INT64_MAX - FM_UNIT_FEATURES || N > INT64_MAX - FM_PANEL)
         return SIZE_MAX;
-    if (part == FM_SQUARES)
-        return fm_bytes(fm_feature_units(s), N, 0);
     if (part == FM_GRADIENT_SQUARES) { /* of doubles; the biases' row is the last */
         const size_t bytes = fm_bytes(fm_square_rows(s) + 1, N, 0);
         return bytes > PTRDIFF_MAX / 2 ? SIZE_MAX : bytes * (sizeof(double) / sizeof(T));
     }
+    if (s->kind == FM_NORM)
+        return fm_norm_bytes(part, s);
+    if (part == FM_SQUARES)
+        return fm_bytes(fm_feature_units(s), N, 0);
     const int64_t rows = narrow ? fm_padded(K) : K, cols = narrow ? N : fm_padded(N);
     return fm_bytes(rows, cols, fm_padded(N));
 }
