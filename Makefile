@@ -79,7 +79,7 @@ demo: $(VENV)/.generated ## train fastmlp and scikit-learn side by side: a table
 # have to return NULL, freed memory is set aside for a while but not so long that tests of memory
 # see a leak, and pytest must leave standard error to the sanitizer's last words.
 SANITIZE_CC ?= gcc
-SANITIZE_TESTS ?= $(addprefix tests/test_,core.py memory.py bits.py kernels.py)
+SANITIZE_TESTS ?= $(addprefix tests/test_,core.py memory.py bits.py kernels.py layers.py)
 PRELOAD = $(foreach lib,asan ubsan stdc++,$(shell $(SANITIZE_CC) -print-file-name=lib$(lib).so))
 sanitize: export FASTMLP_SANITIZE = address,undefined
 sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined, thread sanitizers

@@ -212,6 +212,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
     if (!at_once && stops(run, &w, rank))
         return 0;
     if (!at_once && run->update) {
+        pass.batch = batch;
         pass.step = &step;
         if (plan->use.clips)
             clip(net, &pass, &step, team, rank, size);
