@@ -38,7 +38,7 @@ from sklearn.utils.validation import check_is_fitted
 from . import __version__, _network, _safetensors, _structure
 from ._families import Choice
 from ._parameters import FAMILIES
-from ._training import Labels, Session
+from ._training import Labels, Session, has_average
 from .optimizers import Optimizer
 from .schedules import Schedule
 
@@ -346,3 +346,4 @@ def _check_session(state: dict[str, Any]) -> None:
         size = _network.count(widths, _structure.fitted(state))
         if known != widths or averages.ndim != 2 or averages.shape[1] != size:
             raise ValueError("the state of its optimizer is that of another network")
+        has_average(stored["rule"], averages)

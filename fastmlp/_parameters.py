@@ -306,6 +306,22 @@ PARAMETERS = {
         available with 'lbfgs'.
         """,
     ),
+    "weight_averaging": Parameter(
+        None,
+        [Interval(Real, 0, 1, closed="neither"), None],
+        "float | None",
+        "float or None",
+        """
+        Decay, in (0, 1), of an exponential moving average of all parameters that takes the place of
+        the last ones in `coefs_` and `intercepts_`, predictions and validation scores (Polyak,
+        Juditsky 1992, SIAM J. Control Optim. 30): after update t it is the mean of the parameters
+        after updates 1 to t, weighted by ``weight_averaging**age``; the initial ones are not in it
+        (the correction of Kingma, Ba 2015, section 7.2). 0.99 to 0.999 suit some thousand updates.
+        `loss_curve_` is the loss of the parameters themselves, with which `partial_fit` goes on; a
+        warm start begins at the average. None: no average. Not available with 'lbfgs' and with
+        ``normalization='batch'``.
+        """,
+    ),
     "max_fun": _count(15000, "Largest number of evaluations of the loss by 'lbfgs'."),
     "normalization": Parameter(
         None,

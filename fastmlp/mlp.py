@@ -193,6 +193,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         5, where single mini-batches would throw training off its course. None: no limit. Not
         available with 'lbfgs'.
 
+    weight_averaging : float or None, default=None
+        Decay, in (0, 1), of an exponential moving average of all parameters that takes the place of
+        the last ones in `coefs_` and `intercepts_`, predictions and validation scores (Polyak,
+        Juditsky 1992, SIAM J. Control Optim. 30): after update t it is the mean of the parameters
+        after updates 1 to t, weighted by ``weight_averaging**age``; the initial ones are not in it
+        (the correction of Kingma, Ba 2015, section 7.2). 0.99 to 0.999 suit some thousand updates.
+        `loss_curve_` is the loss of the parameters themselves, with which `partial_fit` goes on; a
+        warm start begins at the average. None: no average. Not available with 'lbfgs' and with
+        ``normalization='batch'``.
+
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
@@ -490,6 +500,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
         max_grad_norm: float | None = None,
+        weight_averaging: float | None = None,
         max_fun: int = 15000,
         normalization: str | Sequence[str | None] | None = None,
         residual: bool = False,
@@ -531,6 +542,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_grad_norm = max_grad_norm
+        self.weight_averaging = weight_averaging
         self.max_fun = max_fun
         self.normalization = normalization
         self.residual = residual
@@ -911,6 +923,16 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         5, where single mini-batches would throw training off its course. None: no limit. Not
         available with 'lbfgs'.
 
+    weight_averaging : float or None, default=None
+        Decay, in (0, 1), of an exponential moving average of all parameters that takes the place of
+        the last ones in `coefs_` and `intercepts_`, predictions and validation scores (Polyak,
+        Juditsky 1992, SIAM J. Control Optim. 30): after update t it is the mean of the parameters
+        after updates 1 to t, weighted by ``weight_averaging**age``; the initial ones are not in it
+        (the correction of Kingma, Ba 2015, section 7.2). 0.99 to 0.999 suit some thousand updates.
+        `loss_curve_` is the loss of the parameters themselves, with which `partial_fit` goes on; a
+        warm start begins at the average. None: no average. Not available with 'lbfgs' and with
+        ``normalization='batch'``.
+
     max_fun : int, default=15000
         Largest number of evaluations of the loss by 'lbfgs'.
 
@@ -1181,6 +1203,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
         max_grad_norm: float | None = None,
+        weight_averaging: float | None = None,
         max_fun: int = 15000,
         normalization: str | Sequence[str | None] | None = None,
         residual: bool = False,
@@ -1221,6 +1244,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_grad_norm = max_grad_norm
+        self.weight_averaging = weight_averaging
         self.max_fun = max_fun
         self.normalization = normalization
         self.residual = residual

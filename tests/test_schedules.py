@@ -1,17 +1,19 @@
-"""Learning rate schedules and clipping of gradients, by the estimators."""
+"""Learning rate schedules, clipping of gradients and averages of weights, by the estimators."""
 
+import copy
 import math
 import pickle
 import warnings
 
 import numpy as np
 import pytest
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fastmlp import MLPClassifier, MLPRegressor, _core, optimizers, schedules
+from fastmlp import MLPClassifier, MLPRegressor, _core, load_model, optimizers, schedules
 from fastmlp.schedules import (
     Constant,
     Cosine,
@@ -42,6 +44,13 @@ STOCHASTIC = list(_core.OPTIMIZERS)
 
 def weights(est):
     return np.concatenate([a.ravel() for a in est.coefs_ + est.intercepts_])
+
+
+def parameters(est):
+    lists = [est.coefs_, est.intercepts_]
+    for name in ("norm_scales_", "norm_shifts_", "skip_coefs_"):
+        lists.append(getattr(est, name, None) or [])
+    return np.concatenate([a.ravel() for part in lists for a in part if a is not None])
 
 
 def rates(schedule, n_epochs=8, **params):
@@ -191,6 +200,7 @@ def test_wrong_factors(bad_epoch, value):
         {"learning_rate": Constant(warmup=2)},
         {"learning_rate": halved},
         {"max_grad_norm": 1.0},
+        {"weight_averaging": 0.9},
     ],
     ids=str,
 )
@@ -238,14 +248,8 @@ def test_clipped_parameters_of_every_kind(structure):
     fits = [MLPRegressor(**params, n_jobs=n).partial_fit(X, 100 * z) for n in (1, 2)]
     start = MLPRegressor(**params | {"learning_rate_init": 1e-300}).partial_fit(X, 100 * z)
 
-    def everything(est):
-        lists = [est.coefs_, est.intercepts_]
-        for name in ("norm_scales_", "norm_shifts_", "skip_coefs_"):
-            lists.append(getattr(est, name, None) or [])
-        return np.concatenate([a.ravel() for part in lists for a in part if a is not None])
-
-    np.testing.assert_array_equal(everything(fits[0]), everything(fits[1]))
-    moved = np.linalg.norm(everything(fits[0]) - everything(start))
+    np.testing.assert_array_equal(parameters(fits[0]), parameters(fits[1]))
+    moved = np.linalg.norm(parameters(fits[0]) - parameters(start))
     np.testing.assert_allclose(moved, 0.005, rtol=1e-7)
 
 
@@ -258,13 +262,204 @@ def test_clipping_keeps_training_on_course():
 
 
 @pytest.mark.parametrize("value", [0, -1.0, math.nan, "much"])
-def test_wrong_norms(value):
-    with pytest.raises(ValueError, match="The 'max_grad_norm' parameter"):
-        MLPRegressor(max_grad_norm=value).fit(X, z)
+@pytest.mark.parametrize("name", ["max_grad_norm", "weight_averaging"])
+def test_wrong_numbers(name, value):
+    with pytest.raises(ValueError, match=f"The '{name}' parameter"):
+        MLPRegressor(**{name: value}).fit(X, z)
+
+
+# ------------------------------------------------------------------------------------- averaging
+
+AVERAGED = SMALL | {"weight_averaging": 0.9, "learning_rate_init": 0.02}
+STRUCTURES = [
+    {},
+    {"normalization": "layer"},
+    {"residual": True, "hidden_layer_sizes": (6, 5)},
+    {"fit_intercept": False},
+    {"dropout": 0.3},
+    {"mixup": 0.2},
+]
+
+
+def after_each_update(n, **params):
+    """The parameters after each of n calls of partial_fit, one update each."""
+    est = MLPRegressor(**SMALL | {"batch_size": 90} | params)
+    return np.array([parameters(est.partial_fit(X, z)).astype(float) for _ in range(n)])
+
+
+def averages_of(course, decay):
+    means = []
+    for t in range(1, len(course) + 1):
+        shares = decay ** np.arange(t)[::-1]
+        means.append(shares @ course[:t] / shares.sum())
+    return means
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "amsgrad", optimizers.SGD(momentum=0)], ids=str)
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+def test_the_average_is_that_of_the_updates(precision, solver):
+    params = {"solver": solver, "precision": precision, "learning_rate_init": 0.05}
+    averages = after_each_update(5, weight_averaging=0.7, **params)
+    expected = averages_of(after_each_update(5, **params), 0.7)
+    tol = 1e-12 if precision == "float64" else 1e-5
+    np.testing.assert_allclose(averages, expected, rtol=tol, atol=tol)
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=str)
+def test_averages_of_parameters_of_every_kind(structure):
+    params = structure | {"learning_rate_init": 0.05}
+    averages = after_each_update(4, weight_averaging=0.7, **params)
+    expected = averages_of(after_each_update(4, **params), 0.7)
+    np.testing.assert_allclose(averages, expected, rtol=1e-12, atol=1e-12)
+
+
+def by_file(path):
+    def there_and_back(est):
+        est.save_model(path)
+        return load_model(path)
+
+    return there_and_back
+
+
+@pytest.mark.parametrize("structure", STRUCTURES[:5], ids=str)
+@pytest.mark.parametrize("solver", ["adam", optimizers.SGD(momentum=0)], ids=str)
+def test_training_goes_on_from_the_weights_behind_the_average(solver, structure, tmp_path):
+    """Epochs of partial_fit, copied in every way between them, are the epochs of fit."""
+    params = AVERAGED | {"shuffle": False, "solver": solver} | structure
+    fitted = MLPRegressor(**params).fit(X, z)
+    copies = [
+        lambda est: est,
+        copy.copy,
+        copy.deepcopy,
+        lambda est: pickle.loads(pickle.dumps(est)),
+        by_file(tmp_path / "model"),
+    ]
+    est = MLPRegressor(**params)
+    for i in range(SMALL["max_iter"]):
+        est = copies[i % len(copies)](est.partial_fit(X, z))
+    np.testing.assert_array_equal(parameters(est), parameters(fitted))
+    np.testing.assert_array_equal(est.loss_curve_, fitted.loss_curve_)
+    plain = MLPRegressor(**params | {"weight_averaging": None}).fit(X, z)
+    np.testing.assert_array_equal(plain.loss_curve_, fitted.loss_curve_)
+    assert (parameters(plain) != parameters(fitted)).any()
+
+
+def test_float32_weights_with_float64_data_go_on():
+    """The net is float64, the published average is rounded."""
+    params = AVERAGED | {"shuffle": False}
+    fits = [MLPRegressor(**params).partial_fit(X.astype(np.float32), z) for _ in range(2)]
+    for _ in range(3):
+        fits[0].partial_fit(X, z)
+        fits[1] = pickle.loads(pickle.dumps(fits[1])).partial_fit(X, z)
+    assert fits[0].coefs_[0].dtype == np.float32
+    np.testing.assert_array_equal(weights(fits[0]), weights(fits[1]))
+    plain = MLPRegressor(**params | {"weight_averaging": None}).partial_fit(X.astype(np.float32), z)
+    for _ in range(3):
+        plain.partial_fit(X, z)
+    np.testing.assert_allclose(fits[0].loss_curve_, plain.loss_curve_, rtol=1e-4)
+
+
+def test_weights_that_were_replaced_are_gone_on_from():
+    params = AVERAGED | {"solver": optimizers.SGD(momentum=0), "batch_size": 90}
+    est = MLPRegressor(**params).partial_fit(X, z)
+    replaced = [np.full_like(W, 0.1) for W in est.coefs_]
+    est.coefs_ = [W.copy() for W in replaced]
+    behind = copy.deepcopy(est).set_params(weight_averaging=None).partial_fit(X, z)
+    start = np.concatenate([a.ravel() for a in replaced + est.intercepts_])
+    est.partial_fit(X, z)
+    # The second of the updates has the share 1 / 1.9, the average begins where the weights do.
+    np.testing.assert_allclose(weights(est) - start, (weights(behind) - start) / 1.9, rtol=1e-9)
+
+
+def test_averaging_may_begin_and_end_between_calls():
+    params = AVERAGED | {"solver": optimizers.SGD(momentum=0), "batch_size": 90}
+    est = MLPRegressor(**params | {"weight_averaging": None}).partial_fit(X, z)
+    plain, before = copy.deepcopy(est).partial_fit(X, z), weights(est)
+    est.set_params(weight_averaging=0.9).partial_fit(X, z)
+    np.testing.assert_allclose(weights(est) - before, (weights(plain) - before) / 1.9, rtol=1e-9)
+    other = copy.deepcopy(est).set_params(weight_averaging=None)
+    fresh = MLPRegressor(
+        **params | {"weight_averaging": None, "init": (est.coefs_, est.intercepts_)}
+    )
+    np.testing.assert_array_equal(
+        weights(other.partial_fit(X, z)), weights(fresh.partial_fit(X, z))
+    )
+
+
+def test_a_warm_start_begins_at_the_average():
+    est = MLPRegressor(**AVERAGED | {"warm_start": True, "shuffle": False}).fit(X, z)
+    again = MLPRegressor(**AVERAGED | {"shuffle": False, "init": (est.coefs_, est.intercepts_)})
+    np.testing.assert_array_equal(weights(copy.deepcopy(est).fit(X, z)), weights(again.fit(X, z)))
+    loaded = pickle.loads(pickle.dumps(est))
+    np.testing.assert_array_equal(weights(est.fit(X, z)), weights(loaded.fit(X, z)))
+
+
+@pytest.mark.parametrize("structure", STRUCTURES[:3], ids=str)
+def test_averaged_weights_are_scored_and_returned(structure):
+    params = AVERAGED | structure | {"max_iter": 30}
+    own = {"X_val": X[:20], "y_val": z[:20]}
+    watched = MLPRegressor(**params).fit(X, z, **own)
+    np.testing.assert_allclose(watched.validation_scores_[-1], watched.score(X[:20], z[:20]))
+    stopped = MLPRegressor(**params, early_stopping=True).fit(X, z, **own)
+    assert stopped.best_validation_score_ == max(stopped.validation_scores_)
+    np.testing.assert_allclose(stopped.best_validation_score_, stopped.score(X[:20], z[:20]))
+    split = MLPRegressor(**params, early_stopping=True).fit(X, z)
+    assert split.best_validation_score_ == max(split.validation_scores_)
+    shown = MLPRegressor(**params, scoring="r2").fit(X, z, **own)
+    np.testing.assert_allclose(shown.validation_scores_, watched.validation_scores_)
+
+
+@pytest.mark.parametrize("extra", [{}, {"max_grad_norm": 0.5}], ids=str)
+def test_forms_of_data_and_threads_have_the_same_average(extra):
+    fits = [
+        weights(MLPClassifier(**AVERAGED, **extra, n_jobs=n).fit(data, y))
+        for data in (X, sparse.csr_matrix(X))
+        for n in (1, 2)
+    ]
+    np.testing.assert_array_equal(fits[0], fits[1])
+    np.testing.assert_array_equal(fits[2], fits[3])
+    np.testing.assert_allclose(fits[0], fits[2], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kinds", ["batch", ["layer", "batch"]], ids=str)
+def test_no_average_with_running_means(kinds):
+    params = SMALL | {"hidden_layer_sizes": (6, 5), "normalization": kinds}
+    message = r"weight_averaging=0.9 is not available with normalization=.*batch"
+    with pytest.raises(ValueError, match=message):
+        MLPRegressor(**params, weight_averaging=0.9).fit(X, z)
+    est = MLPRegressor(**params).partial_fit(X, z)
+    kept = parameters(est)
+    with pytest.raises(ValueError, match=message):
+        est.set_params(weight_averaging=0.9).partial_fit(X, z)
+    np.testing.assert_array_equal(parameters(est), kept)
+    est.set_params(weight_averaging=None).partial_fit(X, z)
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 1, 2], [0, 0, 1, 2, 3]], ids=str)
+def test_a_state_with_other_rows_is_refused(rows, tmp_path, monkeypatch):
+    est = pickle.loads(pickle.dumps(MLPRegressor(**AVERAGED).partial_fit(X, z)))
+    est.save_model(tmp_path / "model")
+    assert len(load_model(tmp_path / "model")._session.optimizer.averages[1]) == 4
+    optimizer = est._session.optimizer
+    widths, averages = optimizer.averages
+    optimizer.averages = widths, averages[rows]
+    with monkeypatch.context() as patch:
+        patch.setattr("fastmlp._training.session.has_average", lambda rule, averages: True)
+        est.save_model(tmp_path / "model")
+    with pytest.raises(ValueError, match="'adam' has 2 numbers for each weight"):
+        load_model(tmp_path / "model")
+
+
+def test_fixed_biases_are_their_own_average():
+    intercepts = [np.full(6, 0.3), np.full(1, -2.0)]
+    start = MLPRegressor(**SMALL).partial_fit(X, z).coefs_, intercepts
+    est = MLPRegressor(**AVERAGED, init=start, fit_intercept=False).fit(X, z)
+    for b, fixed in zip(est.partial_fit(X, z).intercepts_, intercepts, strict=True):
+        np.testing.assert_array_equal(b, fixed)
 
 
 def test_in_a_pipeline_and_on_a_grid():
-    est = MLPRegressor(**SMALL, learning_rate=Cosine())
+    est = MLPRegressor(**SMALL, learning_rate=Cosine(), weight_averaging=0.9, max_grad_norm=1)
     pipeline = make_pipeline(StandardScaler(), est)
     pipeline.set_params(mlpregressor__learning_rate__final=0.5).fit(X, z)
     assert pipeline[-1].learning_rate == Cosine(final=0.5)

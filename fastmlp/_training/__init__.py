@@ -19,7 +19,7 @@ from .evaluation import Evaluation
 from .lbfgs import LBFGSFit
 from .problem import Problem
 from .random import random_stream
-from .session import Session
+from .session import Session, has_average
 from .state import State
 from .stochastic import StochasticFit
 from .targets import (
@@ -45,6 +45,7 @@ __all__ = [
     "d2_of_quantiles",
     "decode",
     "encode_labels",
+    "has_average",
     "ordered_quantiles",
     "random_stream",
 ]

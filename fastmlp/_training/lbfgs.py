@@ -65,6 +65,7 @@ class LBFGSFit(Fit):
         for name, applies in (
             ("learning_rate", not schedule.moves_rate and schedule != CONSTANT),
             ("max_grad_norm", est.max_grad_norm is not None),
+            ("weight_averaging", est.weight_averaging is not None),
         ):
             if applies:
                 raise ValueError(

@@ -14,6 +14,9 @@ from .._network import count, views
 from ..optimizers import SGD, Adam, Optimizer
 from ..schedules import CONSTANT, Schedule
 
+# Coefs and intercepts.
+Weights = tuple[list[NDArray], list[NDArray]]
+
 
 class OptimizerState:
     """What an update rule remembers from one update to the next.
@@ -38,7 +41,8 @@ class OptimizerState:
         Of the masks of dropout, which depend on the number of the update, too. None: not drawn.
     averages : tuple or None
         Widths of the layers, and an array of shape (n_slots, n_parameters), each row laid out as
-        by ``_network.views``. None before the first update.
+        by ``_network.views``. Where the weights are averaged two rows follow: the average and the
+        weights themselves. None before the first update.
     """
 
     seed: int | None = None
@@ -115,11 +119,17 @@ class _Open(NamedTuple):
         return self.config == config and same_kind and fits
 
     def averages(self) -> tuple[tuple[int, ...], NDArray]:
-        widths, (name, *_) = self.config["units"], self.config["optimizer"]
-        n_slots, n = _core.OPTIMIZERS[name].n_slots, count(widths, self.config)
-        averages = np.empty((n_slots, n), self.config["dtype"])
+        config, net = self.config, self.net
+        widths, (name, *_) = config["units"], config["optimizer"]
+        n_slots = _core.OPTIMIZERS[name].n_slots + (net.average_slot is not None)
+        n_rows = n_slots if net.average_slot is None else n_slots + 1
+        averages = np.empty((n_rows, count(widths, config)), config["dtype"])
         for slot, flat in enumerate(averages):
-            self.net.store_state(slot, *views(flat, widths, self.config))
+            weights = views(flat, widths, config)
+            if slot < n_slots:
+                net.store_state(slot, *weights)
+            else:
+                net.store_params(*weights)
         return widths, averages
 
 
@@ -197,9 +207,12 @@ class Session:
 
     def _averages(self) -> tuple[tuple[int, ...], NDArray] | None:
         opened, optimizer = self._open, self.optimizer
+        averages = optimizer.averages if opened is None else opened.averages()
+        if averages is None or has_average(optimizer.rule, averages[1]):
+            return averages
         if isinstance(optimizer.rule, SGD) and optimizer.rule.momentum == 0:
             return None  # without influence on the next update
-        return optimizer.averages if opened is None else opened.averages()
+        return averages
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Session":
         copied = Session.restored(copy.deepcopy(self.stored(), memo))
@@ -213,5 +226,52 @@ def _load(net: _core.Net, config: dict[str, Any], widths: tuple[int, ...], avera
             f"The solver's state is that of a network with layers of {list(widths)} units, but "
             f"coefs_ and intercepts_ now have {list(config['units'])}."
         )
+    n_slots = _core.OPTIMIZERS[config["optimizer"][0]].n_slots
     for slot, flat in enumerate(averages.astype(config["dtype"], copy=False)):
-        net.load_state(slot, *views(flat, widths, config))
+        weights = views(flat, widths, config)
+        if slot < n_slots or slot == net.average_slot:
+            net.load_state(slot, *weights)
+        elif net.average_slot is not None:
+            net.load_params(*weights)
+
+
+def has_average(rule: Optimizer, averages: NDArray) -> bool:
+    """Whether average and weights follow the optimizer's slots. Refuse any other number of rows."""
+    n_slots = _core.OPTIMIZERS[rule.name].n_slots
+    if len(averages) not in (n_slots, n_slots + 2):
+        raise ValueError(f"{rule.name!r} has {n_slots} numbers for each weight.")
+    return len(averages) > n_slots
+
+
+def load_weights(net: _core.Net, weights: Weights, published: list[NDArray]) -> None:
+    """Bring weights into a net.
+
+    If it averages them, the published ones are the average. Training goes on from the weights
+    behind it, which the net has, unless somebody has replaced the average: then both begin there.
+
+    Parameters
+    ----------
+    net : Net
+        The network.
+    weights : tuple of two lists of ndarray
+        Coefs and intercepts in the dtype of the net.
+    published : list of ndarray
+        The same in their own.
+    """
+    slot = net.average_slot
+    if slot is not None:
+        average: Weights = tuple([np.empty_like(a) for a in part] for part in weights)
+        net.store_state(slot, *average)
+        pairs = zip([*average[0], *average[1]], published, strict=True)
+        if all(np.array_equal(a.astype(b.dtype, copy=False), b) for a, b in pairs):
+            return
+        net.load_state(slot, *weights)
+    net.load_params(*weights)
+
+
+def store_weights(net: _core.Net, weights: Weights) -> None:
+    """Take the weights out of a net, or their average if it keeps one."""
+    if net.average_slot is None:
+        net.store_params(*weights)
+    else:
+        net.store_state(net.average_slot, *weights)

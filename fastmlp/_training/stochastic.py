@@ -17,7 +17,7 @@ from ..schedules import CONSTANT
 from .fit import Fit
 from .mixup import Mixup
 from .problem import Problem
-from .session import Session
+from .session import Session, load_weights, store_weights
 from .state import State
 
 # Work handed to C at once, in floating point operations. Python, and with it Ctrl-C, gets its turn
@@ -43,6 +43,7 @@ class StochasticFit(Fit):
         is_own = validation is not None
         if est.early_stopping and incremental and not is_own:
             raise ValueError("partial_fit does not support early_stopping=True")
+        self._check_averaging()
         self._continue_session()
         if problem.drops and state.session.optimizer.seed is None:
             state.session.optimizer.seed = int(rng.randint(2**32, dtype=np.uint32))
@@ -65,6 +66,16 @@ class StochasticFit(Fit):
         if validation is not None:
             self._watch(validation, self.dtype, is_own)
         state.start_curves(est.early_stopping)
+
+    def _check_averaging(self) -> None:
+        """Refuse averages of weights among running means that were taken with other weights."""
+        est, structure = self.est, self.problem.structure
+        if est.weight_averaging is not None and "batch" in structure.get("normalization", ()):
+            raise ValueError(
+                f"weight_averaging={est.weight_averaging!r} is not available with "
+                f"normalization={est.normalization!r}, whose running means and variances are not "
+                "those of averaged weights. Choose 'layer', or weight_averaging=None."
+            )
 
     def _continue_session(self) -> None:
         """Go on with the optimizer of the last call of ``partial_fit``, or take a new one."""
@@ -128,8 +139,11 @@ class StochasticFit(Fit):
         config = problem.config(self.dtype, est.alpha)
         if est.max_grad_norm is not None:
             config["max_grad_norm"] = est.max_grad_norm
+        if est.weight_averaging is not None:
+            config["averaging"] = est.weight_averaging
         with session.net(config, self.batch_size, self._max_nnz()) as net:
-            net.load_params(self.coefs, self.intercepts)
+            published = [*state.coefs, *state.intercepts]
+            load_weights(net, (self.coefs, self.intercepts), published)
             self.net = net
             state.stop_reason = None
             try:
@@ -231,7 +245,7 @@ class StochasticFit(Fit):
     def _store(self) -> None:
         """Bring the published weights up to date."""
         state = self.state
-        self.net.store_params(self.coefs, self.intercepts)
+        store_weights(self.net, (self.coefs, self.intercepts))
         if self.coefs is not state.coefs:
             for out, value in zip(
                 [*state.coefs, *state.intercepts], [*self.coefs, *self.intercepts], strict=True
