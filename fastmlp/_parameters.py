@@ -294,6 +294,7 @@ PARAMETERS = {
         'lbfgs'.
         """,
     ),
+    "max_fun": _count(15000, "Largest number of evaluations of the loss by 'lbfgs'."),
     "max_grad_norm": Parameter(
         None,
         [Interval(Real, 0, None, closed="neither"), None],
@@ -322,7 +323,6 @@ PARAMETERS = {
         ``normalization='batch'``.
         """,
     ),
-    "max_fun": _count(15000, "Largest number of evaluations of the loss by 'lbfgs'."),
     "normalization": Parameter(
         None,
         [StrOptions({"batch", "layer"}), None, "array-like"],

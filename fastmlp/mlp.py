@@ -187,6 +187,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Number of successive epochs without progress by `tol` that are tolerated. Not used by
         'lbfgs'.
 
+    max_fun : int, default=15000
+        Largest number of evaluations of the loss by 'lbfgs'.
+
     max_grad_norm : float or None, default=None
         Norm to which the gradient of a mini-batch, that of all parameters together and with the L2
         term, is scaled down if it is larger (Pascanu, Mikolov, Bengio 2013, ICML): typically 0.5 to
@@ -202,9 +205,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         `loss_curve_` is the loss of the parameters themselves, with which `partial_fit` goes on; a
         warm start begins at the average. None: no average. Not available with 'lbfgs' and with
         ``normalization='batch'``.
-
-    max_fun : int, default=15000
-        Largest number of evaluations of the loss by 'lbfgs'.
 
     normalization : {'batch', 'layer'}, None or array-like of shape (n_hidden_layers,), default=None
         Normalisation of what enters the activation of each hidden layer, one for all layers or one
@@ -499,9 +499,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         beta_2: float = 0.999,
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
+        max_fun: int = 15000,
         max_grad_norm: float | None = None,
         weight_averaging: float | None = None,
-        max_fun: int = 15000,
         normalization: str | Sequence[str | None] | None = None,
         residual: bool = False,
         dropout: float | Sequence[float] = 0.0,
@@ -541,9 +541,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
         self.max_grad_norm = max_grad_norm
         self.weight_averaging = weight_averaging
-        self.max_fun = max_fun
         self.normalization = normalization
         self.residual = residual
         self.dropout = dropout
@@ -917,6 +917,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Number of successive epochs without progress by `tol` that are tolerated. Not used by
         'lbfgs'.
 
+    max_fun : int, default=15000
+        Largest number of evaluations of the loss by 'lbfgs'.
+
     max_grad_norm : float or None, default=None
         Norm to which the gradient of a mini-batch, that of all parameters together and with the L2
         term, is scaled down if it is larger (Pascanu, Mikolov, Bengio 2013, ICML): typically 0.5 to
@@ -932,9 +935,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         `loss_curve_` is the loss of the parameters themselves, with which `partial_fit` goes on; a
         warm start begins at the average. None: no average. Not available with 'lbfgs' and with
         ``normalization='batch'``.
-
-    max_fun : int, default=15000
-        Largest number of evaluations of the loss by 'lbfgs'.
 
     normalization : {'batch', 'layer'}, None or array-like of shape (n_hidden_layers,), default=None
         Normalisation of what enters the activation of each hidden layer, one for all layers or one
@@ -1202,9 +1202,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         beta_2: float = 0.999,
         epsilon: float = 1e-08,
         n_iter_no_change: int | float = 10,
+        max_fun: int = 15000,
         max_grad_norm: float | None = None,
         weight_averaging: float | None = None,
-        max_fun: int = 15000,
         normalization: str | Sequence[str | None] | None = None,
         residual: bool = False,
         dropout: float | Sequence[float] = 0.0,
@@ -1243,9 +1243,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
         self.max_grad_norm = max_grad_norm
         self.weight_averaging = weight_averaging
-        self.max_fun = max_fun
         self.normalization = normalization
         self.residual = residual
         self.dropout = dropout
