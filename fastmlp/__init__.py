@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from . import activations, callbacks, initializers, losses, optimizers, schedules
 from ._config import show_config
+from ._patch import patch_sklearn, sklearn_is_patched, unpatch_sklearn
 from .mlp import MLPClassifier, MLPRegressor, load_model
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "load_model",
     "losses",
     "optimizers",
+    "patch_sklearn",
     "schedules",
     "show_config",
+    "sklearn_is_patched",
+    "unpatch_sklearn",
 ]

@@ -6,6 +6,7 @@ validation; arrays that plainly need none do not pay for it.
 """
 
 import copy
+import logging
 import operator
 import os
 import warnings
@@ -20,7 +21,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import __version__, _core, _files, _network, _structure
+from . import __version__, _convert, _core, _files, _network, _structure
 from ._families import Choice
 from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
@@ -37,6 +38,8 @@ from ._training import (
     random_stream,
 )
 from .optimizers import is_stochastic
+
+_log = logging.getLogger(__package__)
 
 Matrix = ArrayLike | sparray | spmatrix
 Data = tuple[Any, Any, Any]  # X, y, sample_weight as given
@@ -80,6 +83,8 @@ class BaseMLP(BaseEstimator):
     _y_plain_kinds: ClassVar[str]
     # Name of the score that scoring=None stands for.
     _default_score: str
+    # Name of scikit-learn's estimator, that of subclasses as well.
+    _original_name: ClassVar[str]
 
     # ---------------------------------------------------------------------------- validation
 
@@ -246,6 +251,7 @@ class BaseMLP(BaseEstimator):
         try:
             with random_stream(self.random_state) as rng:
                 fit = self._prepare(train, validation, rng, fresh, incremental, classes)
+                _log.info("%s: accelerated", type(self).__name__)
                 fit.run()
             if not incremental and hasattr(self, "_session"):
                 self._session.finish()
@@ -578,6 +584,67 @@ class BaseMLP(BaseEstimator):
             fastmlp, such as a function or a RandomState instance, or if this is a subclass.
         """
         _files.save(self, path)
+
+    # --------------------------------------------------------------------------- conversion
+
+    def to_sklearn(self) -> Any:
+        """Return scikit-learn's estimator of the same name with the same fitted network.
+
+        Its predictions are equal to rounding, and its fitted attributes are copies. As after
+        loading a pickle, its `partial_fit` starts the optimizer anew.
+
+        Returns
+        -------
+        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+            The estimator, for programs that have no fastmlp.
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn has no such network: other activations than 'identity', 'logistic',
+            'tanh' and 'relu', or several of them, the output 'softplus', normalised or residual
+            layers, several levels of quantiles, ``precision="bfloat16"``.
+
+        Warns
+        -----
+        UserWarning
+            If parameters that scikit-learn does not have, or not with such values, are left out
+            because only training depends on them.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPRegressor
+        >>> reg = MLPRegressor(solver="lbfgs", random_state=0).fit([[0.0], [1.0], [2.0]], [1, 3, 5])
+        >>> type(reg.to_sklearn()).__module__.split(".")[0]
+        'sklearn'
+        """
+        return _convert.to_sklearn(self, self._original_name)
+
+    @classmethod
+    def from_sklearn(cls, estimator: Any) -> Self:
+        """Return an estimator with the parameters and the fitted network of scikit-learn's.
+
+        Predictions are equal to rounding, fitted attributes are copies. `partial_fit` starts the
+        optimizer anew, a warm start goes on as it would in scikit-learn.
+
+        Parameters
+        ----------
+        estimator : sklearn.neural_network.MLPClassifier or MLPRegressor
+            A fitted estimator of the same name, not of a subclass.
+
+        Returns
+        -------
+        estimator : MLPClassifier or MLPRegressor
+            The estimator.
+
+        Raises
+        ------
+        TypeError
+            If it is none of scikit-learn's of this name.
+        sklearn.exceptions.NotFittedError
+            If it is not fitted.
+        """
+        return _convert.from_sklearn(cls, cls._original_name, estimator)
 
     # ------------------------------------------------------------------- scikit-learn's hooks
 

@@ -5,6 +5,9 @@ wording of scikit-learn's warnings, the checks that its other estimators share. 
 moves one of them, this is the file to change.
 """
 
+from importlib import import_module
+from typing import Any
+
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import (
     Interval,
@@ -20,6 +23,12 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 # scikit-learn that are called inside not to validate theirs.
 fit_context = _fit_context(prefer_skip_nested_validation=True)
 
+
+def original(name: str) -> Any:
+    """Return scikit-learn's own class MLPClassifier or MLPRegressor, whether patched or not."""
+    return getattr(import_module("sklearn.neural_network._multilayer_perceptron"), name)
+
+
 __all__ = [
     "Interval",
     "Options",
@@ -28,5 +37,6 @@ __all__ = [
     "check_sample_weight",
     "fit_context",
     "is_first_partial_fit",
+    "original",
     "validate_parameter_constraints",
 ]

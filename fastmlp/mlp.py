@@ -468,6 +468,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # The name by which scikit-learn's exporters know the loss of a classifier.
     loss = "log_loss"
 
+    _original_name: ClassVar[str] = "MLPClassifier"
     _parameter_constraints: ClassVar[dict[str, list]] = constraints("MLPClassifier")
     _y_options: ClassVar[dict[str, bool]] = {}
     _y_plain_kinds: ClassVar[str] = "biufU"
@@ -1171,6 +1172,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     True
     """
 
+    _original_name: ClassVar[str] = "MLPRegressor"
     _parameter_constraints: ClassVar[dict[str, list]] = constraints("MLPRegressor")
     _y_options: ClassVar[dict[str, bool]] = {"y_numeric": True}
     _y_plain_kinds: ClassVar[str] = "biuf"

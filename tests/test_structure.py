@@ -72,11 +72,15 @@ SIMD_SIDE = [
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
 FAMILIES = {"activations", "initializers", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
-    "__init__": {"mlp", "_config", *FAMILIES, "callbacks"},
+    "__init__": {"mlp", "_config", "_patch", *FAMILIES, "callbacks"},
+    "__main__": {"_patch"},
+    "_patch": {"mlp", "_core", "_sklearn"},
+    "_startup.sitecustomize": set(),
     "_config": {"_core"},
     "mlp": {"_base", "_files", "_parameters", "_training", "_sklearn", *FAMILIES},
     "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
-    | {"_files", "_structure", "optimizers"},
+    | {"_files", "_convert", "_structure", "optimizers"},
+    "_convert": {"_network", "_structure", "_families", "_parameters", "_sklearn"},
     "_files": {"_safetensors", "_parameters", "_network", "_structure", "_training", "_families"}
     | {"optimizers", "schedules"},
     "_safetensors": set(),
