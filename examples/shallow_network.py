@@ -33,7 +33,7 @@ descent = {"solver": "sgd", "momentum": 0, "batch_size": 400, "learning_rate_ini
 descent |= {"tol": 0, "random_state": 0, "n_iter_no_change": np.inf, "max_iter": 3000}
 warnings.simplefilter("ignore", ConvergenceWarning)  # all 3000 steps are wanted
 figure, grid = plt.subplots(2, 4, figsize=(16, 8), layout="constrained")
-panels = iter(grid.flat)
+*regions, curves, weights, rainfall = grid.flat
 
 # --- One step by the equations, and by the library from the same weights.
 
@@ -48,25 +48,17 @@ print(f"a step by hand and by the library: weights differ by {gap:.0e}")
 
 # --- Four functions in the hidden layer, and different ones in different layers.
 
-functions = {
-    "sigmoid": "logistic",
-    "tanh": "tanh",
-    "ReLU": "relu",
-    "leaky ReLU": LeakyReLU(slope=0.2),
-}
-nets = {name: MLPClassifier(8, f, **descent) for name, f in functions.items()}
-nets["tanh, then ReLU"] = MLPClassifier((8, 8), ["tanh", "relu"], **descent)
-for (name, net), axes in zip(nets.items(), panels, strict=False):
-    net.fit(X, y)
-    picture = {"response_method": "predict_proba", "cmap": "RdBu_r", "alpha": 0.6}
-    DecisionBoundaryDisplay.from_estimator(net, X, ax=axes, **picture)
+nets = {f: MLPClassifier(8, f, **descent) for f in ("logistic", "tanh", "relu")}
+nets["leaky relu"] = MLPClassifier(8, LeakyReLU(slope=0.2), **descent)
+nets["tanh, then relu"] = MLPClassifier((8, 8), ["tanh", "relu"], **descent)
+picture = {"response_method": "predict_proba", "cmap": "RdBu_r", "alpha": 0.6}
+for (name, net), axes in zip(nets.items(), regions, strict=True):
+    DecisionBoundaryDisplay.from_estimator(net.fit(X, y), X, ax=axes, **picture)
     axes.scatter(*X.T, c=y, s=6, cmap="RdBu_r")
     axes.set(title=f"{name}: accuracy {net.score(X, y):.3f}", xticks=[], yticks=[])
-axes = next(panels)
-for name, net in nets.items():
-    axes.loglog(np.arange(1, net.n_iter_ + 1), net.loss_curve_, label=name)
-axes.set(title="cross-entropy", xlabel="step")
-axes.legend()
+    curves.loglog(np.arange(1, net.n_iter_ + 1), net.loss_curve_, label=name)
+curves.set(title="cross-entropy", xlabel="step")
+curves.legend()
 
 # --- Identities: five layers, and yet a linear model.
 
@@ -77,26 +69,24 @@ print(f"five linear layers and logistic regression: probabilities differ by {gap
 
 # --- Initial weights: from zeros all hidden units stay equal, from 0.01 x normal they do not.
 
-axes = next(panels)
-for name, init, marker in (("zeros", "zeros", "s"), ("0.01 x normal", Normal(scale=0.01), "o")):
+for name, init in (("zeros", "zeros"), ("0.01 x normal", Normal(scale=0.01))):
     net = MLPClassifier(8, "logistic", init=init, **descent).fit(X, y)
-    axes.scatter(*net.coefs_[0], marker=marker, label=name)
+    weights.scatter(*net.coefs_[0], label=f"from {name}")
     spread = np.ptp(net.coefs_[0], axis=1).max()
     print(f"hidden units that start as {name}: weights differ by {spread:.3g}")
-axes.set(title="weights into the 8 hidden units", xlabel="from x1", ylabel="from x2")
-axes.legend(title="started from")
+weights.set(title="weights into the 8 hidden units", xlabel="of x1", ylabel="of x2")
+weights.legend()
 
 # --- A target that is never negative: ReLU at the output.
 
 x = np.linspace(-2, 2, 200)[:, None]
 rain = np.maximum(0, np.sin(3 * x[:, 0]) + rng.normal(0, 0.1, 200))
-axes = next(panels)
-axes.plot(x, rain, ".", color="grey")
+rainfall.plot(x, rain, ".", color="grey")
 for out in ("identity", "relu"):
     # From other random states a ReLU output may start at 0 for all samples, and stay there.
     net = MLPRegressor(hidden_layer_sizes=50, out_activation=out, random_state=0)
     net.set_params(solver="lbfgs", max_iter=1000).fit(x, rain)
-    axes.plot(x, net.predict(x), label=f"{out}, least {net.predict(x).min():.3f}")
-axes.set(title="a target that is never negative")
-axes.legend(title="output activation")
+    rainfall.plot(x, net.predict(x), label=f"{out}, least {net.predict(x).min():.3f}")
+rainfall.set(title="a target that is never negative")
+rainfall.legend(title="output activation")
 figure.savefig("shallow_network.png", dpi=80)

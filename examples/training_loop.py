@@ -4,7 +4,7 @@
 
 A loss says how wrong a network is, an optimizer takes a step, and something says that it is enough.
 The finished network is run by `run_model.py`, which knows NumPy only: the probabilities agree to
-1e-16. y = 2.21 x is found in 63 steps.
+1e-16. y = 2.21 x is found in 70 steps.
 """
 
 import subprocess
@@ -39,7 +39,7 @@ for name, labels in (("binary", (y > 4).astype(int)), ("multi-class", y)):
 # --- One variable: a network of one weight w whose loss is w^2, at four learning rates.
 
 one_weight = {"hidden_layer_sizes": (), "fit_intercept": False, "alpha": 0, "solver": "sgd"}
-one_weight |= {"momentum": 0, "tol": 0, "n_iter_no_change": np.inf}
+one_weight |= {"momentum": 0, "tol": 0, "n_iter_no_change": np.inf, "random_state": 0}
 w = np.linspace(-1.1, 1.1)
 left.plot(w, w**2, color="black", linewidth=0.5)
 for rate in (1.0, 0.8, 0.4, 0.1):
@@ -50,8 +50,8 @@ for rate in (1.0, 0.8, 0.4, 0.1):
     left.plot(path, np.square(path) + 0.1 * rate, ".-", label=f"{rate}")
     middle.plot(path, ".-", label=f"{rate}")
 left.set(title="descent on w^2 (shifted)", xlabel="w", ylabel="loss")
-middle.set(title="its path", xlabel="step", ylabel="w")
 left.legend(title="learning rate", loc="upper center")
+middle.set(title="its path", xlabel="step", ylabel="w")
 
 # --- A black box, y = 2.21 x, found from four samples; the loss is small enough: reason one.
 
@@ -75,15 +75,10 @@ print(f"the other program says {there.argmax()}; its probabilities differ by {ga
 
 # --- Optimizers side by side.
 
-for solver, rate, mixup in (
-    ("adagrad", 0.02, 0),
-    ("adadelta", 1.0, 0),
-    ("rmsprop", 0.001, 0),
-    ("adam", 0.001, 0),
-    ("adam", 0.001, 0.2),
-):
-    net = MLPClassifier(solver=solver, learning_rate_init=rate, mixup=mixup, random_state=0)
-    net.set_params(max_iter=epochs, n_iter_no_change=np.inf).fit(X, y)
+rates = {"adagrad": 0.02, "adadelta": 1, "rmsprop": 0.001, "adam": 0.001}
+for solver, mixup in [(solver, 0) for solver in rates] + [("adam", 0.2)]:
+    net = MLPClassifier(solver=solver, learning_rate_init=rates[solver], mixup=mixup)
+    net.set_params(random_state=0, max_iter=epochs, n_iter_no_change=np.inf).fit(X, y)
     right.semilogy(net.loss_curve_, label=f"{solver}{' with mixup' if mixup else ''}")
 right.set(title="training loss on the digits (mixup: on mixed ones)", xlabel="epoch")
 right.legend()
