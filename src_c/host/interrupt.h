@@ -17,7 +17,9 @@
 
 /* The leader asks after so many multiply-adds of its own (0.1 s at a slow 2 GFLOPS, 2 ms at
  * 100); other work is counted in what takes about as long. */
+#ifndef FM_WORK_BETWEEN /* tests ask more often */
 #define FM_WORK_BETWEEN 1e8
+#endif
 
 typedef struct {
     fm_interrupt interrupt;

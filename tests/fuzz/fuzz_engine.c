@@ -9,6 +9,7 @@
  * the address sanitizer sees whoever reads beyond them. Besides, it must hold that
  *   - one thread and several give the same status and, if finite, the same bits,
  *   - so do one run of mini-batches and the same mini-batches in two runs,
+ *   - a run that is interrupted leaves what a run of the mini-batches before leaves,
  *   - parameters come out of a network as they went in,
  *   - refused data leave the parameters alone, and the inputs are never written,
  *   - a failed allocation is FM_NO_MEMORY,
@@ -322,7 +323,9 @@ static void pick_network(problem *p, int64_t rows, int sparse)
     c->optimizer.row = -1;
     if (pick(8)) {
         c->optimizer = pick_row(fm_optimizer_row);
-        p->n_slots = fm_optimizer_row(c->optimizer.row)->n_slots;
+        c->max_grad_norm = pick(3) ? 0 : ldexp(1, (int)pick(60) - 30);
+        c->averaging = pick(3) ? 0 : (double)pick(10) / 10;
+        p->n_slots = fm_optimizer_row(c->optimizer.row)->n_slots + (c->averaging > 0);
     }
     c->alpha = pick(3) ? ldexp(1, (int)pick(40) - 30) : 0;
     c->max_rows = PICK(1, 2, 7, 16, 100, 1024, 1025, 5000);
@@ -342,7 +345,7 @@ static void break_network(problem *p)
     c->loss_parameters = NULL; /* as many as outputs, which may change */
     static const int64_t impossible[] = {0, -1, INT64_MIN, INT64_MAX, 1LL << 62, 1LL << 40};
     const int64_t size = impossible[pick(6)];
-    switch (pick(10)) {
+    switch (pick(12)) {
     case 0: c->loss.row = (int)pick(200) - 100; break;
     case 1: c->optimizer.row = (int)pick(200) - 100; break;
     case 2: p->layers[pick(c->network.n_layers)].activation.row = (int)pick(200) - 100; break;
@@ -351,7 +354,9 @@ static void break_network(problem *p)
     case 5: c->max_rows = size; break;
     case 6: c->max_nnz = size; break;
     case 7: c->isa = pick(2) ? "" : "nonesuch"; break;
-    case 8: c->optimizer.parameters[pick(FM_MAX_PARAMETERS)] = pick(2) ? NAN : -1; break;
+    case 8: c->max_grad_norm = pick(2) ? NAN : -1; break;
+    case 9: c->averaging = PICK(0, 1, 2) - 1.5; break;
+    case 10: c->optimizer.parameters[pick(FM_MAX_PARAMETERS)] = pick(2) ? NAN : -1; break;
     default: c->network.dtype = (fm_dtype)(3 + pick(100)); break;
     }
 }
@@ -658,6 +663,55 @@ static void train_and_predict(const problem *p)
     }
 }
 
+static int interrupt_in;
+
+static int interrupted(void *arg)
+{
+    (void)arg;
+    return interrupt_in-- <= 0;
+}
+
+/* Trains a network of its own on the first n of order. */
+static fm_status train_anew(const problem *p, result *r, int64_t n)
+{
+    fm_net *net;
+    if (fm_net_create(&net, &p->config) != FM_OK)
+        return FM_NO_MEMORY;
+    *r = (result){.end = empty_parameters(p)};
+    load(net, -1, &p->start);
+    for (int slot = 0; slot < p->n_slots; slot++)
+        load(net, slot, &p->state[slot]);
+    const fm_status status =
+        fm_net_train(net, &r->loss, &r->step, &p->X, &p->y, p->sample_weight, p->order, n,
+                     p->batch_size, p->learning_rate, p->n_threads);
+    store(net, -1, &r->end);
+    for (int slot = 0; slot < p->n_slots; slot++) {
+        r->state[slot] = empty_parameters(p);
+        store(net, slot, &r->state[slot]);
+    }
+    fm_net_free(net);
+    return status;
+}
+
+/* Training that ends after some questions, against one of as many mini-batches. */
+static void interrupt_training(const problem *p)
+{
+    problem asking = *p;
+    asking.config.interrupt.interrupted = interrupted;
+    interrupt_in = (int)pick(20);
+    result cut, whole;
+    if (train_anew(&asking, &cut, p->n_order) != FM_INTERRUPTED)
+        return;
+    CHECK(cut.step * p->batch_size <= p->n_order);
+    CHECK(train_anew(p, &whole, cut.step * p->batch_size) == FM_OK && whole.step == cut.step);
+    if (!finite_parameters(p, &whole.end))
+        return;
+    CHECK(same_bits(p, &cut.end, &whole.end));
+    for (int slot = 0; slot < p->n_slots; slot++)
+        if (finite_parameters(p, &whole.state[slot]))
+            CHECK(same_bits(p, &cut.state[slot], &whole.state[slot]));
+}
+
 /* Creation, and a prediction, with an allocation that fails. */
 static void run_out_of_memory(const problem *p)
 {
@@ -699,6 +753,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     new_data(&p, rows, sparse);
     if (rarely())
         run_out_of_memory(&p);
+    else if (pick(4) == 0)
+        interrupt_training(&p);
     else
         train_and_predict(&p);
     free_arrays();
