@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from . import activations, callbacks, initializers, losses, optimizers, schedules
 from ._config import show_config
+from ._onnx import register_onnx_converters, to_onnx
 from ._patch import patch_sklearn, sklearn_is_patched, unpatch_sklearn
 from .mlp import MLPClassifier, MLPRegressor, load_model
 
@@ -18,8 +19,10 @@ __all__ = [
     "losses",
     "optimizers",
     "patch_sklearn",
+    "register_onnx_converters",
     "schedules",
     "show_config",
     "sklearn_is_patched",
+    "to_onnx",
     "unpatch_sklearn",
 ]
