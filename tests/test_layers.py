@@ -87,6 +87,16 @@ def test_every_activation(norm, hidden, isa):
     problems.assert_matches(problems.loss_grad(_core, p, isa=isa), expected, p, factor=10)
 
 
+@PRECISIONS
+@STRUCTURES
+def test_quantiles_of_several_levels(norm, residual, kind, isa):
+    """Each output has a level of its own, however many stages are before it."""
+    p = make(kind, norm, residual, loss=("quantile", (0.2, 0.9)))
+    expected = problems.loss_grad(reference, p)
+    actual = problems.loss_grad(_core, p, isa=isa)
+    problems.assert_matches(actual, expected, p, factor=factor(kind))
+
+
 @FEATURES
 @STRUCTURES
 def test_gradient(norm, residual, density, isa):

@@ -16,7 +16,7 @@ static void lay_out(fm_net *net, const fm_config *c, fm_arena *a)
     net->row_weights = fm_take(a, fm_array_bytes(plan->use.max_rows, sizeof(double)));
     if (c->loss_parameters)
         net->loss_parameters =
-            fm_take(a, fm_array_bytes(plan->values[plan->n_stages].width, sizeof(double)));
+            fm_take(a, fm_array_bytes(fm_plan_outputs(plan)->width, sizeof(double)));
     if (!net->max_nnz)
         return;
     const int64_t units = plan->values[0].width / FM_UNIT_FEATURES + 2;
@@ -41,7 +41,7 @@ static fm_status allocate(fm_net *net, const fm_config *c)
     a = (fm_arena){.base = net->memory};
     lay_out(net, c, &a);
     FM_ASSERT(a.used == bytes);
-    for (int64_t k = 0; c->loss_parameters && k < net->plan.values[net->plan.n_stages].width; k++)
+    for (int64_t k = 0; c->loss_parameters && k < fm_plan_outputs(&net->plan)->width; k++)
         net->loss_parameters[k] = c->loss_parameters[k];
     return FM_OK;
 }
