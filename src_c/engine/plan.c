@@ -14,18 +14,36 @@
 
 /* ---------------------------------------------------------------- memory */
 
+/* The address sanitizer sees allocations, not the pieces of one: it is told of gaps between them. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1 /* as GCC says it */
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { FM_GAP = 64 };
+#else
+enum { FM_GAP = 0 };
+#define __asan_poison_memory_region(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
 void *fm_take(fm_arena *a, size_t bytes)
 {
     if (bytes == 0)
         return NULL;
     size_t at = a->used, end;
-    if (bytes > PTRDIFF_MAX - 64 || __builtin_add_overflow(at, (bytes + 63) & ~(size_t)63, &end) ||
+    if (bytes > PTRDIFF_MAX - 64 - FM_GAP ||
+        __builtin_add_overflow(at, ((bytes + 63) & ~(size_t)63) + FM_GAP, &end) ||
         end > PTRDIFF_MAX) {
         a->overflow = 1;
         return NULL;
     }
     a->used = end;
-    return a->base ? a->base + at : NULL;
+    if (!a->base)
+        return NULL;
+    __asan_poison_memory_region(a->base + at + bytes, end - at - bytes);
+    return a->base + at;
 }
 
 size_t fm_array_bytes(int64_t n, size_t item)
