@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from . import activations, callbacks, initializers, losses, optimizers, schedules
+from ._c import to_c
 from ._config import show_config
 from ._onnx import register_onnx_converters, to_onnx
 from ._patch import patch_sklearn, sklearn_is_patched, unpatch_sklearn
@@ -23,6 +24,7 @@ __all__ = [
     "schedules",
     "show_config",
     "sklearn_is_patched",
+    "to_c",
     "to_onnx",
     "unpatch_sklearn",
 ]

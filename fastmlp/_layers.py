@@ -1,5 +1,6 @@
 """A fitted network as a list of layers, for programs that compute it without fastmlp."""
 
+import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,3 +94,27 @@ def _choice(activation: str | tuple) -> tuple:
         return activation
     member = (ACTIVATIONS | OUT_ACTIVATIONS).get(activation)
     return (activation,) if member is None else member().choice  # softmax is no member
+
+
+def with_layers(est: Any, network: list[Layer]) -> Any:
+    """Return a copy of a fitted estimator that computes these layers."""
+    other = copy.copy(est)
+    other.coefs_ = [layer.W for layer in network]
+    other.intercepts_ = [layer.b for layer in network]
+    hidden, attributes = network[:-1], vars(other)
+    for name in _structure.ATTRIBUTES:
+        attributes.pop(name, None)
+    if any(layer.norm is not None for layer in hidden):
+        nothing = (None, None)
+        scales, shifts = zip(*(layer.norm or nothing for layer in hidden), strict=True)
+        other.norm_scales_, other.norm_shifts_ = list(scales), list(shifts)
+        other.norm_means_, other.norm_variances_ = ([None] * len(hidden) for _ in range(2))
+    if any(layer.skip is not False for layer in hidden):
+        skips = [layer.skip for layer in hidden]
+        other.skip_coefs_ = [None if isinstance(skip, bool) else skip for skip in skips]
+    return other
+
+
+def is_multilabel(est: Any) -> bool:
+    """Whether a sample may have several labels for a classifier."""
+    return est._label_binarizer.y_type_.startswith("multilabel")

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from . import __version__
 from ._base import BaseMLP, Matrix
-from ._layers import EPSILON, Layer, layers
+from ._layers import EPSILON, Layer, is_multilabel, layers
 from ._optional import optional
 from .mlp import MLPClassifier, MLPRegressor
 
@@ -223,14 +223,10 @@ def _outputs(est: Any) -> dict[str, tuple[Any, tuple[int, ...]]]:
         levels = len(getattr(est, "levels_", ()))
         shape = (n,) if n == levels or not levels else (n // levels, levels)
         return {"variable": (None, shape)}
-    if _is_multilabel(est):
+    if is_multilabel(est):
         return {"label": (np.dtype(np.int64), (n,)), "probabilities": (None, (n,))}
     kind = _labels(est.classes_).dtype
     return {"label": (kind, ()), "probabilities": (None, (max(n, 2),))}
-
-
-def _is_multilabel(est: Any) -> bool:
-    return est._label_binarizer.y_type_.startswith("multilabel")
 
 
 def _labels(classes: NDArray) -> NDArray:
@@ -271,11 +267,11 @@ def _write_labels(g: _Graph, est: Any, A: str, label: str, probabilities: str) -
         g.node("Identity", A, output=probabilities)
     else:
         g.node("Concat", g.node("Sub", g.constant(1), A), A, output=probabilities, axis=1)
-    if not _is_multilabel(est) and n > 1:
+    if not is_multilabel(est) and n > 1:
         codes = g.node("ArgMax", A, axis=1, keepdims=0)
     else:
         above = g.node("Greater", A, g.constant(0.5))
-        if _is_multilabel(est):
+        if is_multilabel(est):
             g.cast(above, np.int64, output=label)
             return
         codes = g.reshape(g.cast(above, np.int64), -1)

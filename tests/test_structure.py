@@ -72,9 +72,10 @@ SIMD_SIDE = [
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
 FAMILIES = {"activations", "initializers", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
-    "__init__": {"mlp", "_config", "_onnx", "_patch", *FAMILIES, "callbacks"},
+    "__init__": {"mlp", "_c", "_config", "_onnx", "_patch", *FAMILIES, "callbacks"},
     "__main__": {"_patch"},
     "_patch": {"mlp", "_core", "_sklearn"},
+    "_c": {"_base", "_layers", "_safetensors"},
     "_layers": {"_network", "_structure", "activations"},
     "_onnx": {"_base", "_layers", "_optional", "mlp"},
     "_optional": set(),
