@@ -245,7 +245,7 @@ FM_API const char *fm_net_isa(const fm_net *net);
  * themselves, slots 0 .. n_slots-1 the optimizer's state (adam: m, v; sgd: velocity),
  * zero at creation. With fm_config.averaging slot n_slots is the average of the
  * parameters after each update, in which the first update leaves nothing of what was
- * loaded. */
+ * loaded; of biases that are not trained it stays as it was. */
 FM_API fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers);
 FM_API fm_status fm_net_store(const fm_net *net, int slot, const fm_parameters *layers);
 

@@ -1095,13 +1095,14 @@ class Net:
                         continue
                     state = [self._slots[slot][i] for slot in range(row.n_slots)]
                     own = values
-                    if i >= len(self._activations) and "weight_decay" in values:  # a bias
+                    if params[i].ndim == 1 and "weight_decay" in values:  # of a bias or norm
                         own = values | {"weight_decay": 0.0}
                     params[i] = row.update(params[i], G, state, self.step, learning_rate, **own)
                 if self._averaging:
                     average = self._slots[row.n_slots]
-                    for P, mean in zip(params, average, strict=True):
-                        move_average(mean, P, self._averaging, self.step)
+                    for P, G, mean in zip(params, gradient, average, strict=True):
+                        if G is not None:
+                            move_average(mean, P, self._averaging, self.step)
         return float(loss_sum)
 
     def loss_grad(self, params, grad, X, y, sample_weight, n_threads=0):
