@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
+from ._commands import COMMANDS, command_line
 from ._patch import patch_sklearn
 
 _DESCRIPTION = """\
@@ -15,12 +16,20 @@ without a change of its code:
 
   python -m fastmlp script.py [arguments]
   python -m fastmlp -m module [arguments]
+
+or use a model file:
+
+  python -m fastmlp predict model.safetensors data.csv
+  python -m fastmlp info model.safetensors
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line says."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in COMMANDS:
+        command_line(given[0], given[1:])
+        return
     parser = argparse.ArgumentParser(
         prog="python -m fastmlp",
         usage="python -m fastmlp (script.py | -m module) [arguments]",

@@ -21,7 +21,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from . import __version__, _convert, _core, _files, _network, _structure
+from . import __version__, _convert, _core, _files, _network, _structure, _summary
 from ._families import Choice
 from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
@@ -584,6 +584,33 @@ class BaseMLP(BaseEstimator):
             fastmlp, such as a function or a RandomState instance, or if this is a subclass.
         """
         _files.save(self, path)
+
+    def summary(self) -> str:
+        """Return the network as a table in text.
+
+        Returns
+        -------
+        table : str
+            A line for each layer: its width, activation, normalisation and residual connection, and
+            the number of its parameters, running averages of batch normalisation included.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPRegressor
+        >>> reg = MLPRegressor(hidden_layer_sizes=(20, 10), solver="lbfgs")
+        >>> print(reg.fit([[0.0, 1.0], [2.0, 3.0]], [4.0, 5.0]).summary())
+        MLPRegressor: 2 features, 1 output
+        <BLANKLINE>
+        layer   units  activation  besides             parameters
+        ---------------------------------------------------------
+        input       2
+        hidden     20  relu                                    60
+        hidden     10  relu                                   210
+        output      1  identity                                11
+        ---------------------------------------------------------
+        total                      2.25 KB of float64         281
+        """
+        return _summary.summary(self)
 
     # --------------------------------------------------------------------------- conversion
 

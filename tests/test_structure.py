@@ -73,7 +73,9 @@ SIMD_SIDE = [
 FAMILIES = {"activations", "initializers", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
     "__init__": {"mlp", "_c", "_config", "_onnx", "_patch", *FAMILIES, "callbacks"},
-    "__main__": {"_patch"},
+    "__main__": {"_commands", "_patch"},
+    "_commands": {"_optional", "_safetensors", "mlp"},
+    "_summary": {"_network", "_structure"},
     "_patch": {"mlp", "_core", "_sklearn"},
     "_c": {"_base", "_layers", "_safetensors"},
     "_layers": {"_network", "_structure", "activations"},
@@ -83,7 +85,7 @@ MAY_IMPORT = {
     "_config": {"_core"},
     "mlp": {"_base", "_files", "_parameters", "_training", "_sklearn", *FAMILIES},
     "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
-    | {"_files", "_convert", "_structure", "optimizers"},
+    | {"_files", "_convert", "_structure", "_summary", "optimizers"},
     "_convert": {"_network", "_structure", "_families", "_parameters", "_sklearn"},
     "_files": {"_safetensors", "_parameters", "_network", "_structure", "_training", "_families"}
     | {"optimizers", "schedules"},
