@@ -16,7 +16,7 @@ def optional(name: str, extra: str, needed_by: str) -> ModuleType:
         return import_module(name)
     except ModuleNotFoundError as error:
         missing = name.partition(".")[0]
-        if error.name != missing:
+        if error.name not in (name, missing):
             raise  # it is there, and misses something itself
         raise ImportError(
             f"{needed_by} needs the package {missing}: pip install 'fastmlp[{extra}]'"
