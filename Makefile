@@ -34,6 +34,10 @@ $(VENV)/.packages: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -c '$(REQUIREMENTS)' build run test > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements.txt
+	@interop=$$($(BIN)/python -c '$(REQUIREMENTS)' interop); \
+	$(BIN)/python -m pip install -q $$interop || for package in $$interop; do \
+	  $(BIN)/python -m pip install -q $$package || echo "left out: $$package"; \
+	done
 	@touch $@
 
 # Editable: changes of Python files take effect at once, those of C and Cython by this rule.

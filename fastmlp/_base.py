@@ -11,7 +11,7 @@ import operator
 import os
 import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,6 +76,10 @@ def _to_csr(X: Any) -> Any:
 
 class BaseMLP(BaseEstimator):
     """What both estimators share."""
+
+    if TYPE_CHECKING:  # scikit-learn's methods, which have no annotations
+
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
 
     # Differences between the two in how y is validated: options for scikit-learn, and the kinds
     # of NumPy dtypes that need no conversion.
@@ -409,7 +413,7 @@ class BaseMLP(BaseEstimator):
 
     # ------------------------------------------------------------------------------- predict
 
-    def _outputs(self, X: Any, part: Callable[..., tuple] | None = None) -> NDArray:
+    def _outputs(self, X: Any, part: Callable[..., tuple] | None = None) -> NDArray[Any]:
         """Return the output layer's activations, of shape (n_samples, n_outputs).
 
         Their dtype is the one that ``precision`` names, else that of NumPy's products of X and the
@@ -475,7 +479,7 @@ class BaseMLP(BaseEstimator):
             [np.require(b, dtype, "CA") for b in intercepts],
         )
 
-    def raw_predict(self, X: Matrix) -> NDArray:
+    def raw_predict(self, X: Matrix) -> NDArray[Any]:
         """Return the outputs before the activation of the output layer.
 
         Parameters
@@ -493,7 +497,7 @@ class BaseMLP(BaseEstimator):
         raw = self._outputs(X, _network.up_to_output)
         return raw.ravel() if raw.shape[1] == 1 else raw
 
-    def hidden_activations(self, X: Matrix, layer: int = -1) -> NDArray:
+    def hidden_activations(self, X: Matrix, layer: int = -1) -> NDArray[Any]:
         """Return the activations of a hidden layer, features that the network has learned.
 
         Parameters
@@ -520,7 +524,9 @@ class BaseMLP(BaseEstimator):
             raise ValueError(f"layer={layer}, but the network has {n_hidden} hidden layers.")
         return self._outputs(X, _network.up_to_hidden(layer % n_hidden))
 
-    def evaluate(self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None) -> dict:
+    def evaluate(
+        self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
         """Return loss and score on the given data.
 
         Parameters
@@ -563,7 +569,7 @@ class BaseMLP(BaseEstimator):
 
     # --------------------------------------------------------------------------------- files
 
-    def save_model(self, path: str | os.PathLike) -> None:
+    def save_model(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file that :func:`fastmlp.load_model` reads.
 
         The file is in the safetensors format: weights and other arrays as tensors, class,

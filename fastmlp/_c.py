@@ -21,7 +21,7 @@ from ._layers import EPSILON, Layer, is_multilabel, layers, with_layers
 
 def to_c(
     estimator: Any,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     precision: Literal["float32", "int8"] = "float32",
     names: bool = False,

@@ -54,7 +54,7 @@ _LABELS = ("y_type_", "sparse_input_", "classes_")  # what LabelBinarizer.fit fi
 
 
 # ------------------------------------------------------------------------------------------ save
-def save(est: Any, path: str | os.PathLike) -> None:
+def save(est: Any, path: str | os.PathLike[str]) -> None:
     """Write the file of a fitted estimator."""
     cls = type(est)
     if cls.__module__.partition(".")[0] != __package__:
@@ -168,7 +168,7 @@ class _Writer:
 
 
 # ------------------------------------------------------------------------------------------ load
-def load(path: str | os.PathLike, classes: Mapping[str, type]) -> Any:
+def load(path: str | os.PathLike[str], classes: Mapping[str, type]) -> Any:
     """Return the estimator that a file holds, an instance of one of these classes."""
     try:
         return _estimator(*_safetensors.unpack(_safetensors.read(path)), classes)

@@ -116,7 +116,7 @@ PARAMETERS = {
     "hidden_layer_sizes": Parameter(
         (100,),
         ["array-like", Interval(Integral, 1, None, closed="left"), str],
-        "int | Sequence[int] | str",
+        "int | Sequence[int] | NDArray[np.integer] | str",
         "int, array-like of shape (n_hidden_layers,) or str",
         """
         Width of each hidden layer, from input to output. An int means one hidden layer; an empty
@@ -505,7 +505,7 @@ PARAMETERS = {
     "init": Parameter(
         "auto",
         [StrOptions(set(INITIALIZERS)), Initializer, tuple, list],
-        "InitializerName | Initializer | tuple[list, list | None]",
+        "InitializerName | Initializer | tuple[list[Any], list[Any] | None]",
         "str, Initializer or pair of lists of arrays",
         """
         Weights that training from scratch starts from: the name of a distribution, an object of
@@ -679,19 +679,21 @@ ATTRIBUTES = {
         "list of ndarray of shape (fan_out,)", "Biases of each layer, likewise."
     ),
     "norm_scales_": Attribute(
-        "list of ndarray of shape (width,)",
+        "list of (ndarray of shape (width,) or None)",
         "Scales of normalised hidden layers, None for others. Set only with `normalization`.",
     ),
-    "norm_shifts_": Attribute("list of ndarray of shape (width,)", "Their shifts, likewise."),
+    "norm_shifts_": Attribute(
+        "list of (ndarray of shape (width,) or None)", "Their shifts, likewise."
+    ),
     "norm_means_": Attribute(
-        "list of ndarray of shape (width,)",
+        "list of (ndarray of shape (width,) or None)",
         "Running means of hidden layers with batch normalisation, None for others; likewise.",
     ),
     "norm_variances_": Attribute(
-        "list of ndarray of shape (width,)", "Their running variances, likewise."
+        "list of (ndarray of shape (width,) or None)", "Their running variances, likewise."
     ),
     "skip_coefs_": Attribute(
-        "list of ndarray of shape (fan_in, fan_out)",
+        "list of (ndarray of shape (fan_in, fan_out) or None)",
         """
         Projections of residual hidden layers, None where the width does not change. Set only with
         `residual`.

@@ -42,7 +42,7 @@ MAX_HEADER = 25_000_000
 
 
 # ----------------------------------------------------------------------------------------- files
-def read(path: str | os.PathLike) -> bytes:
+def read(path: str | os.PathLike[str]) -> bytes:
     """Return the content of a file; devices and pipes, which may never end, are refused."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is not a regular file")
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike) -> bytes:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
-def write(path: str | os.PathLike, parts: Iterable[bytes | memoryview]) -> None:
+def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> None:
     """Write a file, which appears under its name when all of it is on the disk, or not at all."""
     target = Path(os.path.realpath(path))
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}")

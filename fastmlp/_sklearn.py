@@ -5,10 +5,12 @@ wording of scikit-learn's warnings, the checks that its other estimators share. 
 moves one of them, this is the file to change.
 """
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 from sklearn.base import _fit_context
+from sklearn.utils import metaestimators
 from sklearn.utils._param_validation import (
     Interval,
     Options,
@@ -19,9 +21,22 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call as is_first_p
 from sklearn.utils.optimize import _check_optimize_result as check_optimize_result
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
-# Decorates fit and partial_fit: validates the constructor's parameters, and tells the functions of
-# scikit-learn that are called inside not to validate theirs.
-fit_context = _fit_context(prefer_skip_nested_validation=True)
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Both decorators keep a method's type, which type checkers would otherwise lose.
+
+
+def fit_context(method: F) -> F:
+    """Decorate fit and partial_fit: the constructor's parameters are validated before.
+
+    The functions of scikit-learn that are called inside do not validate theirs.
+    """
+    return _fit_context(prefer_skip_nested_validation=True)(method)
+
+
+def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]:
+    """Decorate a method that is there only if this is true of the estimator."""
+    return metaestimators.available_if(check)
 
 
 def original(name: str) -> Any:
@@ -33,6 +48,7 @@ __all__ = [
     "Interval",
     "Options",
     "StrOptions",
+    "available_if",
     "check_optimize_result",
     "check_sample_weight",
     "fit_context",

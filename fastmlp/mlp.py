@@ -5,20 +5,19 @@ Both classes keep scikit-learn's names, defaults, random stream, warnings and er
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import Tags, check_array
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 
 from . import _files
 from ._base import BaseMLP, Matrix
 from ._parameters import constraints
-from ._sklearn import fit_context, is_first_partial_fit
+from ._sklearn import available_if, fit_context, is_first_partial_fit
 from ._training import (
     Labels,
     Values,
@@ -381,19 +380,19 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer, likewise.
 
-    norm_scales_ : list of ndarray of shape (width,)
+    norm_scales_ : list of (ndarray of shape (width,) or None)
         Scales of normalised hidden layers, None for others. Set only with `normalization`.
 
-    norm_shifts_ : list of ndarray of shape (width,)
+    norm_shifts_ : list of (ndarray of shape (width,) or None)
         Their shifts, likewise.
 
-    norm_means_ : list of ndarray of shape (width,)
+    norm_means_ : list of (ndarray of shape (width,) or None)
         Running means of hidden layers with batch normalisation, None for others; likewise.
 
-    norm_variances_ : list of ndarray of shape (width,)
+    norm_variances_ : list of (ndarray of shape (width,) or None)
         Their running variances, likewise.
 
-    skip_coefs_ : list of ndarray of shape (fan_in, fan_out)
+    skip_coefs_ : list of (ndarray of shape (fan_in, fan_out) or None)
         Projections of residual hidden layers, None where the width does not change. Set only with
         `residual`.
 
@@ -475,9 +474,34 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     _default_score: ClassVar[str] = "accuracy"
 
     # Written by tools/generate.py from _parameters.py: begin
+    classes_: NDArray[Any]
+    class_weight_: NDArray[Any]
+    loss_: float
+    best_loss_: float | None
+    loss_curve_: list[float]
+    learning_rate_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    validation_loss_curve_: list[float]
+    stop_reason_: str | None
+    t_: int
+    coefs_: list[NDArray[Any]]
+    intercepts_: list[NDArray[Any]]
+    norm_scales_: list[NDArray[Any] | None]
+    norm_shifts_: list[NDArray[Any] | None]
+    norm_means_: list[NDArray[Any] | None]
+    norm_variances_: list[NDArray[Any] | None]
+    skip_coefs_: list[NDArray[Any] | None]
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    out_activation_: str
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+
     def __init__(
         self,
-        hidden_layer_sizes: int | Sequence[int] | str = (100,),
+        hidden_layer_sizes: int | Sequence[int] | NDArray[np.integer] | str = (100,),
         activation: ActivationName | Activation | Sequence[ActivationName | Activation] = "relu",
         *,
         solver: OptimizerName | Optimizer = "adam",
@@ -517,7 +541,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         target_loss: float | None = None,
         target_score: float | None = None,
         time_limit: float | None = None,
-        init: InitializerName | Initializer | tuple[list, list | None] = "auto",
+        init: InitializerName | Initializer | tuple[list[Any], list[Any] | None] = "auto",
         mixup: float = 0.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -688,7 +712,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         codes = decode(outputs, binarizer.y_type_, len(binarizer.classes_))
         return binarizer.classes_[codes] if codes.ndim == 1 else codes.astype(np.int64)
 
-    def decision_function(self, X: Matrix) -> NDArray:
+    if TYPE_CHECKING:  # scikit-learn's, which has no annotations
+
+        def score(self, X: Matrix, y: Matrix, sample_weight: ArrayLike | None = None) -> float: ...
+
+    def decision_function(self, X: Matrix) -> NDArray[Any]:
         """Return the logits: the outputs before logistic function or softmax.
 
         Parameters
@@ -705,7 +733,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return self.raw_predict(X)
 
-    def predict_proba(self, X: Matrix) -> NDArray:
+    def predict_proba(self, X: Matrix) -> NDArray[Any]:
         """Predict the probability of each class.
 
         Parameters
@@ -727,7 +755,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         np.subtract(1, outputs, out=y_prob[:, :1])
         return y_prob
 
-    def predict_log_proba(self, X: Matrix) -> NDArray:
+    def predict_log_proba(self, X: Matrix) -> NDArray[Any]:
         """Predict the logarithm of the probability of each class.
 
         Parameters
@@ -1089,19 +1117,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     intercepts_ : list of ndarray of shape (fan_out,)
         Biases of each layer, likewise.
 
-    norm_scales_ : list of ndarray of shape (width,)
+    norm_scales_ : list of (ndarray of shape (width,) or None)
         Scales of normalised hidden layers, None for others. Set only with `normalization`.
 
-    norm_shifts_ : list of ndarray of shape (width,)
+    norm_shifts_ : list of (ndarray of shape (width,) or None)
         Their shifts, likewise.
 
-    norm_means_ : list of ndarray of shape (width,)
+    norm_means_ : list of (ndarray of shape (width,) or None)
         Running means of hidden layers with batch normalisation, None for others; likewise.
 
-    norm_variances_ : list of ndarray of shape (width,)
+    norm_variances_ : list of (ndarray of shape (width,) or None)
         Their running variances, likewise.
 
-    skip_coefs_ : list of ndarray of shape (fan_in, fan_out)
+    skip_coefs_ : list of (ndarray of shape (fan_in, fan_out) or None)
         Projections of residual hidden layers, None where the width does not change. Set only with
         `residual`.
 
@@ -1178,10 +1206,34 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     _y_plain_kinds: ClassVar[str] = "biuf"
 
     # Written by tools/generate.py from _parameters.py: begin
+    loss_: float
+    best_loss_: float | None
+    loss_curve_: list[float]
+    learning_rate_curve_: list[float]
+    validation_scores_: list[float] | None
+    best_validation_score_: float | None
+    validation_loss_curve_: list[float]
+    stop_reason_: str | None
+    t_: int
+    coefs_: list[NDArray[Any]]
+    intercepts_: list[NDArray[Any]]
+    norm_scales_: list[NDArray[Any] | None]
+    norm_shifts_: list[NDArray[Any] | None]
+    norm_means_: list[NDArray[Any] | None]
+    norm_variances_: list[NDArray[Any] | None]
+    skip_coefs_: list[NDArray[Any] | None]
+    n_iter_: int
+    n_layers_: int
+    n_outputs_: int
+    levels_: NDArray[Any]
+    out_activation_: str
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+
     def __init__(
         self,
         loss: LossName | Loss = "squared_error",
-        hidden_layer_sizes: int | Sequence[int] | str = (100,),
+        hidden_layer_sizes: int | Sequence[int] | NDArray[np.integer] | str = (100,),
         activation: ActivationName | Activation | Sequence[ActivationName | Activation] = "relu",
         *,
         solver: OptimizerName | Optimizer = "adam",
@@ -1219,7 +1271,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         target_loss: float | None = None,
         target_score: float | None = None,
         time_limit: float | None = None,
-        init: InitializerName | Initializer | tuple[list, list | None] = "auto",
+        init: InitializerName | Initializer | tuple[list[Any], list[Any] | None] = "auto",
         mixup: float = 0.0,
     ) -> None:
         self.loss = loss
@@ -1340,7 +1392,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         train, validation = (X, y, sample_weight), (X_val, y_val, sample_weight_val)
         return self._fit(train, validation, incremental=True)
 
-    def predict(self, X: Matrix) -> NDArray:
+    def predict(self, X: Matrix) -> NDArray[Any]:
         """Predict the target of each sample.
 
         Parameters
@@ -1390,7 +1442,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return d2_of_quantiles(y, quantiles, self.levels_, sample_weight)
 
 
-def load_model(path: str | os.PathLike) -> MLPClassifier | MLPRegressor:
+def load_model(path: str | os.PathLike[str]) -> MLPClassifier | MLPRegressor:
     """Read an estimator from a file that its method `save_model` has written.
 
     Nothing in a file is executed. Files that are truncated, damaged, made up or of a newer format

@@ -171,6 +171,28 @@ def section(estimator, table):
     return "\n".join(lines) + "\n"
 
 
+# What an attribute's type is in annotations, by the beginning of what it is called in docstrings.
+ANNOTATIONS = {
+    "ndarray": "NDArray[Any]",
+    "list of ndarray": "list[NDArray[Any]]",
+    "list of (ndarray": "list[NDArray[Any] | None]",
+    "list of float": "list[float]",
+}
+
+
+def annotations(estimator):
+    """Lines that declare the fitted attributes."""
+    lines = []
+    for name, row in _parameters.attributes(estimator).items():
+        kind, optional, _ = row.type.partition(" or None")
+        known = [start for start in ANNOTATIONS if kind.startswith(start)]
+        kind = ANNOTATIONS[max(known, key=len)] if known else kind
+        is_optional = optional and not row.type.endswith(")")
+        if not hasattr(getattr(fastmlp, estimator), name):  # no property
+            lines.append(f"    {name}: {kind}" + " | None" * bool(is_optional))
+    return lines
+
+
 def source(value):
     return repr(value).replace("'", '"')
 
@@ -182,7 +204,7 @@ def constructor(estimator):
         body.append(f"        self.{name} = {name}")
         if name == _parameters.LAST_POSITIONAL:
             lines.append("        *,")
-    return "\n".join([*lines, "    ) -> None:", *body])
+    return "\n".join([*annotations(estimator), "", *lines, "    ) -> None:", *body])
 
 
 # ----------------------------------------------------------------------------------------- files
