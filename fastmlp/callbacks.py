@@ -44,7 +44,21 @@ class LossReport(Callback):
         print(f"Iteration {state.epoch}, loss = {state.loss:.8f}")
 
 
-class LossProgress(Callback):
+class _Progress(Callback):
+    """Counts epochs without progress."""
+
+    def __init__(self, tol: float) -> None:
+        self.tol = tol
+
+    def is_missing(self, state: Any) -> bool:
+        """Return whether the epoch has brought no progress."""
+        raise NotImplementedError
+
+    def on_epoch_end(self, state: Any) -> None:
+        state.no_improvement_count = state.no_improvement_count + 1 if self.is_missing(state) else 0
+
+
+class LossProgress(_Progress):
     """Counts epochs in which the loss has not fallen by tol below the best so far.
 
     Parameters
@@ -53,17 +67,13 @@ class LossProgress(Callback):
         Least improvement that counts.
     """
 
-    def __init__(self, tol: float) -> None:
-        self.tol = tol
+    def is_missing(self, state: Any) -> bool:
+        return state.loss > state.best_loss - self.tol
 
     def on_epoch_end(self, state: Any) -> None:
-        loss = state.loss
-        if loss > state.best_loss - self.tol:
-            state.no_improvement_count += 1
-        else:
-            state.no_improvement_count = 0
-        if loss < state.best_loss:
-            state.best_loss = loss
+        super().on_epoch_end(state)
+        if state.loss < state.best_loss:
+            state.best_loss = state.loss
 
 
 class Validation(Callback):
@@ -92,7 +102,7 @@ class Validation(Callback):
                 print(f"Validation loss: {loss:f}")
 
 
-class ScoreProgress(Callback):
+class ScoreProgress(_Progress):
     """Counts epochs in which the validation score has not risen by tol above the best so far.
 
     Parameters
@@ -101,15 +111,9 @@ class ScoreProgress(Callback):
         Least improvement that counts.
     """
 
-    def __init__(self, tol: float) -> None:
-        self.tol = tol
-
-    def on_epoch_end(self, state: Any) -> None:
+    def is_missing(self, state: Any) -> bool:
         # No comparison with NaN holds.
-        if state.validation_scores[-1] < state.best_validation_score + self.tol:
-            state.no_improvement_count += 1
-        else:
-            state.no_improvement_count = 0
+        return state.validation_scores[-1] < state.best_validation_score + self.tol
 
 
 class BestScore(Callback):
