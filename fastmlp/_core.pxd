@@ -145,6 +145,7 @@ cdef extern from "fastmlp.h" nogil:
     fm_status fm_net_loss_grad(fm_net *net, double *loss, const fm_parameters *gradient,
                                const fm_matrix *X, const fm_targets *y,
                                const double *sample_weight, int n_threads)
+    fm_status fm_check_finite(const fm_matrix *X, const char *isa)
     fm_status fm_predict(void *out, const fm_matrix *X, const fm_network *network,
                          const fm_parameters *parameters, const char *isa, int check_finite,
                          const fm_interrupt *interrupt, int n_threads)

@@ -24,6 +24,10 @@ from collections import namedtuple
 
 import numpy as np
 
+# Looked up once: a small prediction takes 3 us.
+cdef object _ndarray = np.ndarray, _new_array = np.empty
+cdef object _float32 = np.dtype(np.float32), _float64 = np.dtype(np.float64)
+
 
 # ------------------------------------------------------------------- tables
 def _record(name, *fields):
@@ -289,9 +293,13 @@ cdef inline bint _is_aligned(Py_buffer *view) noexcept:
     return True
 
 
+cdef bint _is_csr(X) except -1:
+    return not isinstance(X, _ndarray) and hasattr(X, "indptr")
+
+
 cdef tuple _csr_parts(X):
     """What a CSR container is made of, which may be replaced; None for a dense array."""
-    return (X.data, X.indices, X.indptr, X.shape) if hasattr(X, "indptr") else None
+    return (X.data, X.indices, X.indptr, X.shape) if _is_csr(X) else None
 
 
 cdef bint _same_csr(X, tuple parts) except -1:
@@ -320,7 +328,7 @@ cdef int _read_matrix(fm_matrix *X, obj, _Buffers buffers) except -1:
     cdef Py_buffer *view
     cdef Py_buffer *indices
     cdef Py_buffer *indptr
-    if hasattr(obj, "indptr"):
+    if _is_csr(obj):
         X.n_rows, X.n_cols = obj.shape
         arrays = [np.require(obj.data, requirements="CA"), *_csr_structure(obj)]
         for a in arrays:
@@ -590,10 +598,11 @@ cdef class _Network:
 
 
 cdef fm_dtype _dtype_number(dtype) except *:
-    dtype = np.dtype(dtype)
-    if dtype == np.float32:
+    if dtype is not _float32 and dtype is not _float64:
+        dtype = np.dtype(dtype)
+    if dtype == _float32:
         return FM_FLOAT32
-    if dtype == np.float64:
+    if dtype == _float64:
         return FM_FLOAT64
     raise ValueError(f"dtype must be float32 or float64, got {dtype}")
 
@@ -667,7 +676,8 @@ cdef class Net:
     cdef _Network network
     cdef bint busy
     cdef int64_t _step, asked
-    cdef int _average_slot
+    cdef int _n_slots
+    cdef bint _averages
     # The data of the last call, kept open: an epoch's runs all use the same.
     cdef object data_X, data_y, data_weight
     cdef tuple data_csr
@@ -713,9 +723,9 @@ cdef class Net:
         config.alpha = alpha
         config.max_grad_norm = max_grad_norm
         config.averaging = averaging
-        self._average_slot = -1
-        if averaging > 0 and optimizer is not None:
-            self._average_slot = fm_optimizer_row(config.optimizer.row).n_slots
+        if optimizer is not None:
+            self._averages = averaging > 0
+            self._n_slots = fm_optimizer_row(config.optimizer.row).n_slots + self._averages
         config.max_rows = max_rows
         config.max_nnz = max_nnz
         config.interrupt.interrupted = _interrupted
@@ -744,9 +754,14 @@ cdef class Net:
         return np.dtype(np.float32 if self.kind == FM_FLOAT32 else np.float64)
 
     @property
+    def n_slots(self):
+        """Number of state slots, that of the average included."""
+        return self._n_slots
+
+    @property
     def average_slot(self):
         """The state slot that is the average of the parameters, None if there is no average."""
-        return None if self._average_slot < 0 else self._average_slot
+        return self._n_slots - 1 if self._averages else None
 
     @property
     def step(self):
@@ -774,8 +789,13 @@ cdef class Net:
         cdef fm_status status
         self.enter()
         try:
-            buffers = _Buffers(len(coefs) + len(intercepts))
-            _read_params(self.network, coefs, intercepts, self.kind, out, slot < 0, buffers)
+            if intercepts is None:
+                buffers = _Buffers(1)
+                writable = PyBUF_WRITABLE if out else 0
+                self.cut_flat(buffers.get(coefs, PyBUF_C_CONTIGUOUS | writable), parameters)
+            else:
+                buffers = _Buffers(len(coefs) + len(intercepts))
+                _read_params(self.network, coefs, intercepts, self.kind, out, slot < 0, buffers)
             with nogil:
                 if out:
                     status = fm_net_store(self.net, slot, parameters)
@@ -799,16 +819,17 @@ cdef class Net:
         """Copy parameters out into arrays as `load_params` takes them."""
         self.copy(-1, coefs, intercepts, True)
 
-    def load_state(self, int slot, coefs, intercepts):
+    def load_state(self, int slot, coefs, intercepts=None):
         """Copy one slot of the optimizer's state in (adam: 0 is m, 1 is v; sgd: 0 is velocity).
 
-        The arrays are those of `load_params`, running means and variances excepted.
+        The arrays are those of `load_params`, running means and variances excepted; or one vector
+        of them all, as `loss_grad` takes it.
         """
         if slot < 0:
             raise ValueError(f"there is no state slot {slot}")
         self.copy(slot, coefs, intercepts, False)
 
-    def store_state(self, int slot, coefs, intercepts):
+    def store_state(self, int slot, coefs, intercepts=None):
         """Copy one slot of the optimizer's state out."""
         if slot < 0:
             raise ValueError(f"there is no state slot {slot}")
@@ -903,7 +924,7 @@ cdef class Net:
                 at += n.layers[i].width
         if flat.ndim != 1 or flat.shape[0] != at or not _is_float(flat, self.kind) \
                 or not _is_aligned(flat):
-            raise ValueError(f"params and grad must be {self.dtype} of shape ({at},)")
+            raise ValueError(f"vectors of parameters must be {self.dtype} of shape ({at},)")
         return 0
 
     def train(self, X, y, sample_weight, order, int64_t batch_size, double learning_rate,
@@ -1003,6 +1024,46 @@ cdef class Net:
         return loss
 
 
+def all_finite(*arrays, isa=None):
+    """Whether all numbers are finite.
+
+    Parameters
+    ----------
+    *arrays : ndarray
+        Of any dtype, with one or two dimensions.
+    isa : str or None
+    """
+    cdef bytes isa_name = None if isa is None else str(isa).encode()
+    cdef const char *isa_chars = _isa_chars(isa_name)
+    cdef _Buffers buffers = _Buffers(<int>len(arrays))
+    cdef Py_buffer *view
+    cdef fm_matrix X
+    cdef fm_status status
+    X.indices = NULL
+    for a in arrays:
+        view = buffers.get(a, PyBUF_STRIDES)
+        if not (_is_float(view, FM_FLOAT32) or _is_float(view, FM_FLOAT64)) \
+                or not _is_aligned(view):
+            if a.dtype.kind == "f" and not np.isfinite(a).all():
+                return False
+            continue
+        if not 1 <= view.ndim <= 2:
+            raise ValueError(f"arrays must have one or two dimensions, got {view.ndim}")
+        X.dtype = FM_FLOAT32 if view.itemsize == 4 else FM_FLOAT64
+        X.data = view.buf
+        X.n_cols, X.col_stride = view.shape[view.ndim - 1], view.strides[view.ndim - 1]
+        X.n_rows, X.row_stride = 1, X.n_cols * X.col_stride
+        if view.ndim == 2:
+            X.n_rows, X.row_stride = view.shape[0], view.strides[0]
+        with nogil:
+            status = fm_check_finite(&X, isa_chars)
+        if status == FM_NOT_FINITE:
+            return False
+        if status != FM_OK:
+            _raise(status, isa)
+    return True
+
+
 def predict(X, coefs, intercepts, activations, *, normalization=(), bint residual=False,
             bint bfloat16=False, int n_threads=0, bint check_finite=False, isa=None):
     """Forward pass on parameters that stay where they are.
@@ -1065,7 +1126,7 @@ def predict(X, coefs, intercepts, activations, *, normalization=(), bint residua
         raise ValueError(
             f"X has {matrix.n_cols} columns, the network takes {network.c.n_inputs}"
         )
-    out = np.empty((matrix.n_rows, width), dtype)
+    out = _new_array((matrix.n_rows, width), dtype)
     out_view = buffers.get(out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
     out_data = out_view.buf
     with nogil:

@@ -4,7 +4,6 @@ Widths are those of all layers, the input's first and the output's last. Weights
 lists of arrays, one for each layer but the input, or one flat vector ``[W0 .. WL | b0 .. bL]``.
 """
 
-import math
 import operator
 import re
 import sys
@@ -44,7 +43,10 @@ def asked_dtype(est: Any) -> np.dtype | None:
 def net_dtype(est: Any, *arrays: Any) -> np.dtype:
     """Return the dtype to compute in: the one asked for, else the widest of the arrays'."""
     dtype = asked_dtype(est)
-    return np.result_type(*(a.dtype for a in arrays)) if dtype is None else dtype
+    if dtype is not None:
+        return dtype
+    dtypes = {a.dtype for a in arrays}
+    return dtypes.pop() if len(dtypes) == 1 else np.result_type(*dtypes)
 
 
 def in_bfloat16(est: Any) -> bool:
@@ -204,9 +206,7 @@ def initial(
             f"A network with layers of {list(widths)} units has {n_parameters} parameters: more "
             "than can be addressed."
         )
-    coefs, intercepts = views(np.empty(n_parameters, dtype), widths, structure, running=True)
-    for b in intercepts:
-        b.fill(0)
+    coefs, intercepts = views(np.zeros(n_parameters, dtype), widths, structure, running=True)
     n = len(widths) - 1
     for part, a in zip(norms(widths, structure, running=True), intercepts[n:], strict=True):
         a.fill(STARTS[part.attribute])
@@ -337,17 +337,6 @@ def up_to_hidden(i: int) -> Callable[..., Network]:
     return cut
 
 
-def all_finite(*arrays: NDArray) -> bool:
-    """Whether all numbers are finite. A finite sum says so at once, others may have overflown."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        for a in arrays:
-            if a.dtype.kind != "f" or math.isfinite(np.add.reduce(a, None)):
-                continue
-            if not np.isfinite(a).all():
-                return False
-    return True
-
-
 def make_writable(arrays: Sequence[NDArray], dtype: np.dtype | None = None) -> list[NDArray]:
     """Return a list, the given one if it is one, of arrays that C can write in place.
 
@@ -356,7 +345,6 @@ def make_writable(arrays: Sequence[NDArray], dtype: np.dtype | None = None) -> l
     """
     arrays = arrays if isinstance(arrays, list) else list(arrays)
     for i, a in enumerate(arrays):
-        wanted = dtype or a.dtype.newbyteorder("=")
-        if not (a.flags.carray and a.dtype.isnative and a.dtype == wanted):
-            arrays[i] = np.array(a, dtype=wanted, order="C")
+        if not (a.flags.carray and a.dtype.isnative and a.dtype == (dtype or a.dtype)):
+            arrays[i] = np.array(a, dtype=dtype or a.dtype.newbyteorder("="), order="C")
     return arrays

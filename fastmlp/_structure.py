@@ -121,6 +121,14 @@ def joined(
     )
 
 
+def network(attributes: Mapping[str, Any]) -> tuple[list[NDArray], list[NDArray], dict[str, Any]]:
+    """Return coefs, intercepts and structure of the network with these fitted attributes."""
+    coefs, intercepts = attributes["coefs_"], attributes["intercepts_"]
+    if attributes.keys().isdisjoint(ATTRIBUTES):
+        return coefs, intercepts, {}
+    return *joined(attributes, coefs, intercepts), fitted(attributes)
+
+
 def split(
     coefs: list[NDArray], intercepts: list[NDArray], widths: Sequence[int], structure: Structure
 ) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def effective_n_threads(n_jobs: int | None) -> int:
     n_threads : int
         At least 1, or 0 for the engine's default.
     """
+    if type(n_jobs) is int and 0 < n_jobs < 2**31:
+        return n_jobs  # the pool has its own limit far below; other types take a while to check
     if n_jobs is None:
         return 1 if _is_one_of_many() else 0
     if not isinstance(n_jobs, Integral):
@@ -72,7 +74,7 @@ def effective_n_threads(n_jobs: int | None) -> int:
     if n_jobs < 0:
         # joblib's count, so that -1 means here what it means everywhere in scikit-learn.
         return max(1, joblib.cpu_count() + 1 + int(n_jobs))
-    return min(int(n_jobs), 2**31 - 1)  # a C int; the pool has its own limit far below
+    return min(int(n_jobs), 2**31 - 1)  # a C int
 
 
 def _is_one_of_many() -> bool:

@@ -5,6 +5,7 @@ drawn from input to output, weights before biases. fan_in and fan_out are the nu
 columns of a layer's weights. Biases are zeros, except those of 'auto'.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -56,7 +57,7 @@ class Auto(Initializer):
     name: ClassVar[str] = "auto"
 
     def draw(self, W: NDArray, b: NDArray, activation: str, rng: np.random.RandomState) -> None:
-        bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / sum(W.shape))
+        bound = math.sqrt((2.0 if activation == "logistic" else 6.0) / sum(W.shape))
         W[...] = rng.uniform(-bound, bound, W.shape)
         b[...] = rng.uniform(-bound, bound, b.shape)
 

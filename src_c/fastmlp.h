@@ -272,6 +272,9 @@ FM_API fm_status fm_net_loss_grad(fm_net *net, double *loss, const fm_parameters
                                   const fm_matrix *X, const fm_targets *y,
                                   const double *sample_weight, int n_threads);
 
+/* FM_NOT_FINITE if dense X holds NaN or inf. isa: as in fm_config. */
+FM_API fm_status fm_check_finite(const fm_matrix *X, const char *isa);
+
 /* Forward pass without a network object. out: (X->n_rows, width of the last layer)
  * row-major of T; parameters: (n_layers,). Scratch memory is one block of rows per
  * thread. With check_finite, returns FM_NOT_FINITE when X, as T, holds NaN or inf.

@@ -1036,10 +1036,11 @@ class Net:
         self._max_grad_norm, self._averaging = max_grad_norm, averaging
         n_slots = 0 if optimizer is None else self._optimizer[0].n_slots
         self.average_slot = n_slots if averaging and optimizer is not None else None
+        self.n_slots = n_slots + (self.average_slot is not None)
         # Slot -1 are the parameters themselves: coefs, then intercepts, running averages excepted.
         self._slots = {
             slot: [np.zeros(shape) for shape in self._W_shapes + self._b_shapes]
-            for slot in range(-1, n_slots + (self.average_slot is not None))
+            for slot in range(-1, self.n_slots)
         }
         averages = self._structure.vectors(units, running=True)[len(self._b_shapes) :]
         self._running = [np.zeros(shape) for shape in averages]
@@ -1050,13 +1051,13 @@ class Net:
     def store_params(self, coefs, intercepts):
         self._store(-1, coefs, intercepts)
 
-    def load_state(self, slot, coefs, intercepts):
+    def load_state(self, slot, coefs, intercepts=None):
         _require(slot in self._slots and slot >= 0, f"no state slot {slot}")
-        self._load(slot, coefs, intercepts)
+        self._load(slot, *self._lists(coefs, intercepts))
 
-    def store_state(self, slot, coefs, intercepts):
+    def store_state(self, slot, coefs, intercepts=None):
         _require(slot in self._slots and slot >= 0, f"no state slot {slot}")
-        self._store(slot, coefs, intercepts)
+        self._store(slot, *self._lists(coefs, intercepts))
 
     def state_is_finite(self):
         state = [P for slot in self._slots if slot >= 0 for P in self._slots[slot]]
@@ -1114,18 +1115,12 @@ class Net:
         _require((count_nnz(X, np.arange(n)) <= self._max_nnz).all(), "a row exceeds max_nnz")
         Y = self._check_y(y, n)
         w = _check_sample_weight(sample_weight, n)
-        sizes = [P.size for P in self._slots[-1]]
-        for name, vector in (("params", params), ("grad", grad)):
-            _check_arrays(name, [vector], [(sum(sizes),)], self.dtype)
-        pieces = np.split(params, np.cumsum(sizes)[:-1])
-        self._slots[-1] = [
-            piece.reshape(P.shape).astype(np.float64)
-            for piece, P in zip(pieces, self._slots[-1], strict=True)
-        ]
+        self._cut(grad)
+        self._slots[-1] = [piece.astype(np.float64) for piece in self._cut(params)]
         J, gradient = self._backprop(dense_rows(X, np.arange(n), self.dtype), Y, w, 0)
         with np.errstate(all="ignore"):
-            pieces = zip(gradient, sizes, strict=True)
-            grad[...] = np.concatenate([np.zeros(n) if G is None else G.ravel() for G, n in pieces])
+            for out, G in zip(self._cut(grad), gradient, strict=True):
+                out[...] = 0 if G is None else G
         return float(J)
 
     def release_data(self):
@@ -1179,6 +1174,21 @@ class Net:
         with np.errstate(all="ignore"):
             for out, value in zip([*coefs, *intercepts], values, strict=True):
                 out[...] = value
+
+    def _cut(self, flat):
+        """Return views of a vector [W0 .. WL, b0 .. bL], the arrays of a slot."""
+        slot = self._slots[-1]
+        sizes = [P.size for P in slot]
+        _check_arrays("vectors of parameters", [flat], [(sum(sizes),)], self.dtype)
+        pieces = np.split(flat, np.cumsum(sizes)[:-1])
+        return [piece.reshape(P.shape) for piece, P in zip(pieces, slot, strict=True)]
+
+    def _lists(self, coefs, intercepts):
+        """Return both lists, which may be given as one vector."""
+        if intercepts is not None:
+            return coefs, intercepts
+        arrays = self._cut(coefs)
+        return arrays[: len(self._W_shapes)], arrays[len(self._W_shapes) :]
 
     def _vector_shapes(self, slot):
         return self._structure.vectors(self._units, running=slot < 0)

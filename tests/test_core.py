@@ -187,6 +187,31 @@ def test_floating_point_state_is_restored(dtype, isa):
     assert all(seen)
 
 
+@pytest.mark.parametrize(
+    "structure", [{}, {"normalization": ("batch", None), "residual": True}], ids=["plain", "all"]
+)
+def test_state_as_one_vector(structure, dtype, isa):
+    p = problems.with_structure(problems.make([4, 7, 5, 2], 12, dtype), **structure)
+    net, other = (p.net(_core, optimizer="adam", isa=isa) for _ in range(2))
+    assert net.n_slots == 2
+    net.train(p.X, p.y, p.sample_weight, np.arange(p.n), 6, 0.01)
+    arrays = [np.empty_like(a) for a in [*p.coefs, *p.intercepts]]
+    vector, back = np.empty_like(p.params), np.empty_like(p.params)
+    for slot in range(2):
+        net.store_state(slot, arrays[: len(p.coefs)], arrays[len(p.coefs) :])
+        net.store_state(slot, vector)
+        np.testing.assert_array_equal(vector, np.concatenate([a.ravel() for a in arrays]))
+        other.load_state(slot, vector)
+        other.store_state(slot, back)
+        np.testing.assert_array_equal(back, vector)
+        assert np.any(vector)
+    for wrong in (vector[1:], vector[::-1], vector.astype(int), arrays):
+        with pytest.raises((*BAD, BufferError)):
+            other.load_state(0, wrong)
+    other.store_state(1, back)
+    np.testing.assert_array_equal(back, vector)
+
+
 # ------------------------------------------------------------------------------------ check_finite
 
 
@@ -230,6 +255,39 @@ def test_check_finite_gives_the_same_bits(dtype, isa):
         problems.predict(_core, p, check_finite=True, isa=isa),
         problems.predict(_core, p, check_finite=False, isa=isa),
     )
+
+
+@pytest.mark.parametrize("shape", [(1,), (37,), (1, 1), (5, 3), (31, 17), (3, 300)])
+def test_all_finite_in_any_layout(shape, dtype, isa):
+    a = np.full(tuple(2 * n for n in shape), np.finfo(dtype).max, dtype)
+    halves = tuple(slice(None, n) for n in shape)
+    reverse = tuple(slice(None, None, -1) for _ in shape)
+    strided = tuple(slice(None, None, 2) for _ in shape)
+    for part in (halves, strided):
+        for view in (a[part], a[part].T, a[part][reverse], np.asfortranarray(a[part])):
+            assert _core.all_finite(view, view, isa=isa)
+            for at in {(0,) * len(shape), tuple(n // 2 for n in view.shape)}:
+                for value in (np.nan, np.inf, -np.inf):
+                    kept, view[at] = view[at], value
+                    assert not _core.all_finite(view, isa=isa)
+                    assert not _core.all_finite(a[:0], np.zeros(2), view, isa=isa)
+                    view[at] = kept
+    assert _core.all_finite(a[:0], isa=isa)
+
+
+def test_all_finite_of_other_arrays():
+    unaligned = np.zeros(33, np.uint8)[1:].view(np.float64)
+    for a in (np.ones(3, np.float16), np.ones(3, ">f8"), np.ones((2, 2), np.longdouble), unaligned):
+        assert _core.all_finite(a)
+        a.flat[-1] = np.nan
+        assert not _core.all_finite(a)
+    assert _core.all_finite(np.arange(3), np.ones(2, bool))
+    assert _core.all_finite()
+    with pytest.raises(ValueError, match="'nonsense'"):
+        _core.all_finite(np.ones(3), isa="nonsense")
+    for shape in ((), (1, 1, 1)):
+        with pytest.raises(ValueError, match="dimensions"):
+            _core.all_finite(np.ones(shape))
 
 
 # ------------------------------------------------------------------------------- weights of zero

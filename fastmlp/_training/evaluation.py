@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 from sklearn.metrics import get_scorer
 
 from .. import _core
-from .._network import all_finite, flatten, up_to_output
+from .._network import flatten, up_to_output
 from .._structure import Structure, of_inference
 from .problem import Problem, near_one
 from .state import State
@@ -88,7 +88,7 @@ class Evaluation:
             outputs = self._outputs(*raw)
             loss = self.loss(outputs)
             outputs = self._activated(outputs)
-        if not all_finite(*coefs, *intercepts):
+        if not _core.all_finite(*coefs, *intercepts):
             # Which outputs are NaN may depend on the number of threads: zeros in X are left
             # out of products.
             outputs.fill(np.nan)

@@ -24,6 +24,8 @@ from .state import State
 class Fit:
     """An estimator's parameters, a problem and a state.
 
+    Construction does all that may refuse them.
+
     Parameters
     ----------
     est : object
@@ -55,6 +57,16 @@ class Fit:
         self.est, self.problem, self.state = est, problem, state
         self.rng, self.incremental = rng, incremental
         self.dtype = net_dtype(est, problem.X, *state.coefs, *state.intercepts)
+        self._begin(validation)
+        if est.target_score is not None and self.evaluation is None:
+            raise ValueError(
+                f"target_score={est.target_score} needs validation data: X_val and y_val, or "
+                "early_stopping=True."
+            )
+
+    def _begin(self, validation: Problem | None) -> None:
+        """Prepare what the kind of training needs, and watch the user's own validation data."""
+        raise NotImplementedError
 
     def _watch(self, data: Problem, dtype: np.dtype, own: bool) -> None:
         """Evaluate the network on these data, which are the user's own or split off."""

@@ -38,15 +38,14 @@ class LBFGSFit(Fit):
     dtype of its starting point, so these are computed in float32 if X and the initial weights are.
     """
 
-    def __init__(
-        self,
-        est: Any,
-        problem: Problem,
-        state: State,
-        rng: np.random.RandomState,
-        incremental: bool,
-        validation: Problem | None = None,
-    ) -> None:
+    def _begin(self, validation: Problem | None) -> None:
+        self._check_parameters()
+        if validation is not None:
+            self._watch(validation, asked_dtype(self.est) or np.dtype(np.float64), own=True)
+
+    def _check_parameters(self) -> None:
+        """Refuse what needs mini-batches."""
+        est, problem = self.est, self.problem
         if est.mixup:
             raise ValueError(
                 f"mixup={est.mixup} needs a stochastic solver, got solver={est.solver!r}."
@@ -72,9 +71,6 @@ class LBFGSFit(Fit):
                     f"{name}={getattr(est, name)!r} needs a solver that trains by mini-batches, "
                     f"got solver={est.solver!r}."
                 )
-        super().__init__(est, problem, state, rng, incremental, validation)
-        if validation is not None:
-            self._watch(validation, asked_dtype(est) or np.dtype(np.float64), own=True)
 
     def run(self) -> None:
         """Minimise. Ctrl-C is passed on, as by scikit-learn, after the weights have been kept."""

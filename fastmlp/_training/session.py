@@ -120,16 +120,13 @@ class _Open(NamedTuple):
 
     def averages(self) -> tuple[tuple[int, ...], NDArray]:
         config, net = self.config, self.net
-        widths, (name, *_) = config["units"], config["optimizer"]
-        n_slots = _core.OPTIMIZERS[name].n_slots + (net.average_slot is not None)
+        widths, n_slots = config["units"], net.n_slots
         n_rows = n_slots if net.average_slot is None else n_slots + 1
         averages = np.empty((n_rows, count(widths, config)), config["dtype"])
-        for slot, flat in enumerate(averages):
-            weights = views(flat, widths, config)
-            if slot < n_slots:
-                net.store_state(slot, *weights)
-            else:
-                net.store_params(*weights)
+        for slot in range(n_slots):
+            net.store_state(slot, averages[slot])
+        if n_rows > n_slots:
+            net.store_params(*views(averages[-1], widths, config))
         return widths, averages
 
 
@@ -226,13 +223,11 @@ def _load(net: _core.Net, config: dict[str, Any], widths: tuple[int, ...], avera
             f"The solver's state is that of a network with layers of {list(widths)} units, but "
             f"coefs_ and intercepts_ now have {list(config['units'])}."
         )
-    n_slots = _core.OPTIMIZERS[config["optimizer"][0]].n_slots
-    for slot, flat in enumerate(averages.astype(config["dtype"], copy=False)):
-        weights = views(flat, widths, config)
-        if slot < n_slots or slot == net.average_slot:
-            net.load_state(slot, *weights)
-        elif net.average_slot is not None:
-            net.load_params(*weights)
+    averages = averages.astype(config["dtype"], copy=False)
+    for slot, flat in enumerate(averages[: net.n_slots]):
+        net.load_state(slot, flat)
+    if net.average_slot is not None and len(averages) > net.n_slots:
+        net.load_params(*views(averages[-1], widths, config))
 
 
 def has_average(rule: Optimizer, averages: NDArray) -> bool:

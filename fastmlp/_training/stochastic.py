@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from .._network import all_finite, asked_dtype, count, flatten, make_writable, views
+from .. import _core
+from .._network import asked_dtype, count, flatten, make_writable, views
 from .._parameters import named
 from ..callbacks import Callback, LearningRate, LossProgress, LossReport, Patience
 from ..schedules import CONSTANT
@@ -18,7 +19,6 @@ from .fit import Fit
 from .mixup import Mixup
 from .problem import Problem
 from .session import Session, load_weights, store_weights
-from .state import State
 
 # Work handed to C at once, in floating point operations. Python, and with it Ctrl-C, gets its turn
 # in between. Counted rather than timed, so that sums over several calls are taken in the same
@@ -28,25 +28,17 @@ RUN_FLOPS = 2e8
 
 
 class StochasticFit(Fit):
-    """A fit by mini-batches. Construction does all that may refuse the data."""
+    """A fit by mini-batches."""
 
-    def __init__(
-        self,
-        est: Any,
-        problem: Problem,
-        state: State,
-        rng: np.random.RandomState,
-        incremental: bool,
-        validation: Problem | None = None,
-    ) -> None:
-        super().__init__(est, problem, state, rng, incremental, validation)
+    def _begin(self, validation: Problem | None) -> None:
+        est, problem, state = self.est, self.problem, self.state
         is_own = validation is not None
-        if est.early_stopping and incremental and not is_own:
+        if est.early_stopping and self.incremental and not is_own:
             raise ValueError("partial_fit does not support early_stopping=True")
         self._check_averaging()
         self._continue_session()
         if problem.drops and state.session.optimizer.seed is None:
-            state.session.optimizer.seed = int(rng.randint(2**32, dtype=np.uint32))
+            state.session.optimizer.seed = int(self.rng.randint(2**32, dtype=np.uint32))
         self.order = np.arange(problem.X.shape[0])
         if est.early_stopping and not is_own:
             validation = self._split()
@@ -160,7 +152,7 @@ class StochasticFit(Fit):
             # weights that it trained in place remain. So it is in scikit-learn.
             state.return_best(as_copies=self.incremental)
             state.publish(est)
-        if overflow and all_finite(*state.coefs, *state.intercepts):
+        if overflow and _core.all_finite(*state.coefs, *state.intercepts):
             what = "The state of the solver, without which some weights do not change,"
             problem.warn_of_overflow(what, self.dtype)
 

@@ -327,16 +327,21 @@ class Values:
         self.out_activation = _out_activation(row, name_of(out_activation))
 
     def coded(self, dtype: DTypeLike) -> NDArray:
-        with np.errstate(over="ignore"):
+        if self.y.dtype.itemsize <= np.dtype(dtype).itemsize:
             coded = np.ascontiguousarray(self.y, dtype=dtype)
-        if coded.dtype.itemsize < self.y.dtype.itemsize and (
-            np.isinf(coded).sum() > np.isinf(self.y).sum()
-        ):
+        else:
+            coded = self._narrowed(dtype)
+        return np.repeat(coded, len(self.levels), axis=1) if self.levels else coded
+
+    def _narrowed(self, dtype: DTypeLike) -> NDArray:
+        with np.errstate(over="ignore"):
+            narrow = np.ascontiguousarray(self.y, dtype=dtype)
+        if np.isinf(narrow).sum() > np.isinf(self.y).sum():
             raise ValueError(
-                f"y holds numbers too large for {coded.dtype}, the largest is "
+                f"y holds numbers too large for {narrow.dtype}, the largest is "
                 f"{np.abs(self.y).max():.1e}. Scale y, or set precision='float64'."
             )
-        return np.repeat(coded, len(self.levels), axis=1) if self.levels else coded
+        return narrow
 
     def weighted(self, sample_weight: NDArray | None) -> NDArray | None:
         return sample_weight

@@ -2,6 +2,8 @@
 #include "engine/check.h"
 #include "engine/net.h"
 
+#include <stdlib.h>
+
 /* Whether products and activations are all there is. */
 static int is_plain(const fm_network *network, int training)
 {
@@ -23,6 +25,23 @@ fm_status fm_net_create(fm_net **out, const fm_config *config)
     const fm_kernels *kernels =
         fm_select_kernels(config->isa, network->dtype, is_plain(network, 1), &status);
     return kernels ? fm_net_build(out, kernels, config) : status;
+}
+
+fm_status fm_check_finite(const fm_matrix *X, const char *isa)
+{
+    fm_status status = FM_BAD_ARGUMENT;
+    if (X->indices || (X->dtype != FM_FLOAT32 && X->dtype != FM_FLOAT64))
+        return status;
+    const fm_kernels *kernels = fm_select_kernels(isa, X->dtype, 1, &status);
+    if (!kernels)
+        return status;
+    fm_matrix rows = *X;
+    if (llabs(X->row_stride) < llabs(X->col_stride)) { /* columns are nearer in memory */
+        rows.n_rows = X->n_cols, rows.row_stride = X->col_stride;
+        rows.n_cols = X->n_rows, rows.col_stride = X->row_stride;
+    }
+    const fm_batch all = {.X = &rows, .n_rows = rows.n_rows};
+    return kernels->rows_finite(&all, 0, rows.n_rows) ? FM_OK : FM_NOT_FINITE;
 }
 
 fm_status fm_predict(void *out, const fm_matrix *X, const fm_network *network,

@@ -1268,6 +1268,15 @@ static void bad_calls(void)
     CHECK(predict(out, &s, &p, &X, 1, 1) == FM_OK);
     X.n_rows = -1;
     CHECK(predict(out, &s, &p, &X, 1, 1) == FM_BAD_ARGUMENT);
+
+    fm_matrix numbers = d.form[ROWS_32].X;
+    CHECK(fm_check_finite(&numbers, NULL) == FM_OK);
+    CHECK(fm_check_finite(&numbers, "sse9") == FM_UNKNOWN_ISA);
+    numbers.dtype = FM_BFLOAT16;
+    CHECK(fm_check_finite(&numbers, NULL) == FM_BAD_ARGUMENT);
+    numbers = d.form[ROWS_32].X;
+    numbers.indices = &numbers;
+    CHECK(fm_check_finite(&numbers, NULL) == FM_BAD_ARGUMENT);
     fm_net_free(net);
     fm_net_free(sparse);
     free_params(&p);
