@@ -14,7 +14,8 @@ from cpython.buffer cimport (
     PyBuffer_Release,
     PyObject_GetBuffer,
 )
-from libc.stdint cimport uint32_t, uintptr_t
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -611,6 +612,59 @@ cdef fm_dtype _arithmetic(fm_dtype kind, bint bfloat16) except *:
     if bfloat16 and kind != FM_FLOAT32:
         raise ValueError("bfloat16 products need parameters of dtype float32")
     return FM_BFLOAT16 if bfloat16 else kind
+
+
+# ------------------------------------------------------------- order of rows
+cdef struct _BitGenerator:  # bitgen_t of numpy/random/bitgen.h, which is part of NumPy's interface
+    void *state
+    uint64_t (*next_uint64)(void *) noexcept nogil
+    uint32_t (*next_uint32)(void *) noexcept nogil
+    double (*next_double)(void *) noexcept nogil
+    uint64_t (*next_raw)(void *) noexcept nogil
+
+
+cdef void _shuffle(int64_t *order, int64_t n, _BitGenerator *bits) noexcept nogil:
+    """Swap each element, from the last one on, with one that is drawn of those up to it.
+
+    Numbers too large are drawn again, without a branch: a third of them are, at random.
+    """
+    cdef int64_t drawn[64]
+    cdef int64_t i, j, k, end, mask = 2**32 - 1
+    i = n - 1
+    while i > 0:
+        while mask >> 1 >= i:
+            mask >>= 1
+        end = max(mask >> 1, i - 64)
+        k = i
+        while k > end:
+            j = bits.next_uint32(bits.state) & mask
+            drawn[i - k] = j
+            k -= j <= k
+        for k in range(i - end):
+            j = drawn[k]
+            order[i - k], order[j] = order[j], order[i - k]
+        i = end
+
+
+def shuffle(bit_generator, order):
+    """Shuffle row numbers in place, as ``RandomState(bit_generator).shuffle`` does.
+
+    That takes twice as long: it moves elements of any size, and draws with a branch for each.
+
+    Parameters
+    ----------
+    bit_generator : numpy.random.BitGenerator
+    order : ndarray of int64 (n,)
+        At most 2**32 numbers.
+    """
+    cdef _Buffers buffers = _Buffers(1)
+    cdef Py_buffer *view = buffers.get(order, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    cdef _BitGenerator *bits = \
+        <_BitGenerator *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+    if view.ndim != 1 or _int_bytes(view) != 8 or not _is_aligned(view) or view.shape[0] > 2**32:
+        raise ValueError("order must be at most 2**32 numbers of int64, of one dimension")
+    with bit_generator.lock, nogil:
+        _shuffle(<int64_t *>view.buf, view.shape[0], bits)
 
 
 # ------------------------------------------------------------------ network

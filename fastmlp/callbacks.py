@@ -45,21 +45,7 @@ class LossReport(Callback):
 
 
 class _Progress(Callback):
-    """Counts epochs without progress."""
-
-    def __init__(self, tol: float) -> None:
-        self.tol = tol
-
-    def is_missing(self, state: Any) -> bool:
-        """Return whether the epoch has brought no progress."""
-        raise NotImplementedError
-
-    def on_epoch_end(self, state: Any) -> None:
-        state.no_improvement_count = state.no_improvement_count + 1 if self.is_missing(state) else 0
-
-
-class LossProgress(_Progress):
-    """Counts epochs in which the loss has not fallen by tol below the best so far.
+    """Counts epochs without progress.
 
     Parameters
     ----------
@@ -67,13 +53,22 @@ class LossProgress(_Progress):
         Least improvement that counts.
     """
 
-    def is_missing(self, state: Any) -> bool:
-        return state.loss > state.best_loss - self.tol
+    def __init__(self, tol: float) -> None:
+        self.tol = tol
+
+    def count(self, state: Any, idle: bool) -> None:
+        """Count an epoch."""
+        state.no_improvement_count = state.no_improvement_count + 1 if idle else 0
+
+
+class LossProgress(_Progress):
+    """Counts epochs in which the loss has not fallen by tol below the best so far."""
 
     def on_epoch_end(self, state: Any) -> None:
-        super().on_epoch_end(state)
-        if state.loss < state.best_loss:
-            state.best_loss = state.loss
+        loss, best = state.loss, state.best_loss
+        self.count(state, loss > best - self.tol)
+        if loss < best:
+            state.best_loss = loss
 
 
 class Validation(Callback):
@@ -103,17 +98,12 @@ class Validation(Callback):
 
 
 class ScoreProgress(_Progress):
-    """Counts epochs in which the validation score has not risen by tol above the best so far.
+    """Counts epochs in which the validation score has not risen by tol above the best so far."""
 
-    Parameters
-    ----------
-    tol : float
-        Least improvement that counts.
-    """
-
-    def is_missing(self, state: Any) -> bool:
+    def on_epoch_end(self, state: Any) -> None:
         # No comparison with NaN holds.
-        return state.validation_scores[-1] < state.best_validation_score + self.tol
+        best = state.best_validation_score
+        self.count(state, state.validation_scores[-1] < best + self.tol)
 
 
 class BestScore(Callback):

@@ -21,7 +21,7 @@ import sklearn.neural_network as original
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, _core
-from fastmlp._training import Session, lbfgs, random_stream, stochastic
+from fastmlp._training import Session, lbfgs, random, random_stream, stochastic
 from fastmlp.optimizers import SGD, Adam
 from fastmlp.schedules import Constant
 
@@ -89,6 +89,32 @@ def test_an_int_starts_the_stream_anew():
         MLPRegressor(**SMALL).fit(X, z)
         drawn = outer.uniform(size=4)
     np.testing.assert_array_equal(drawn, np.random.RandomState(3).uniform(size=4))
+
+
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.PCG64, np.random.SFC64])
+def test_shuffles_as_numpy_does(bits):
+    for n in (0, 1, 2, 3, 5, 64, 65, 150, 1025, 70_000):
+        ours, numpys = (np.random.RandomState(bits(n)) for _ in range(2))
+        order, expected = np.arange(n), np.arange(n)
+        shuffle = random.shuffler(ours)
+        for _ in range(3):
+            shuffle(order)
+            numpys.shuffle(expected)
+            np.testing.assert_array_equal(order, expected)
+        assert ours.randint(2**31) == numpys.randint(2**31)
+    for wrong in (np.arange(6.0), np.arange(6, dtype=np.int32), np.arange(6)[::2], [1, 2], None):
+        with pytest.raises((TypeError, ValueError, BufferError)):
+            shuffle(wrong)
+
+
+def test_shuffles_without_a_known_bit_generator():
+    class Stream:
+        def shuffle(self, order):
+            order[:] = order[::-1].copy()
+
+    order = np.arange(5)
+    random.shuffler(Stream())(order)
+    assert order.tolist() == [4, 3, 2, 1, 0]
 
 
 def test_shuffling_composes_permutations():

@@ -108,7 +108,7 @@ MAY_IMPORT = {
     "_training.state": {"_structure"},
     "_training.problem": {"_training.targets", "_network"},
     "_training.targets": {"_families", "activations", "losses", "_core", "_sklearn"},
-    "_training.random": set(),
+    "_training.random": {"_core"},
     "_threads": set(),
     "_sklearn": set(),
 }

@@ -1,13 +1,17 @@
 """The random stream of a fit."""
 
 import contextlib
+import functools
 import numbers
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_random_state
+
+from .. import _core
 
 _local = threading.local()
 
@@ -28,3 +32,9 @@ def random_stream(random_state: Any) -> Iterator[np.random.RandomState]:
         yield rng
     finally:
         _local.rng = rng
+
+
+def shuffler(rng: np.random.RandomState) -> Callable[[NDArray], None]:
+    """Return what shuffles an array of row numbers as ``rng.shuffle`` does."""
+    bits = getattr(rng, "_bit_generator", None)
+    return rng.shuffle if bits is None else functools.partial(_core.shuffle, bits)

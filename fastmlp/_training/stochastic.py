@@ -18,6 +18,7 @@ from ..schedules import CONSTANT
 from .fit import Fit
 from .mixup import Mixup
 from .problem import Problem
+from .random import shuffler
 from .session import Session, load_weights, store_weights
 
 # Work handed to C at once, in floating point operations. Python, and with it Ctrl-C, gets its turn
@@ -164,7 +165,7 @@ class StochasticFit(Fit):
 
     def _epochs(self) -> None:
         est, state, optimizer = self.est, self.state, self.state.session.optimizer
-        order, shuffle = self.order, self.rng.shuffle if est.shuffle else None
+        order, shuffle = self.order, shuffler(self.rng) if est.shuffle else None
         train, batch_size, n_threads = self.net.train, self.batch_size, self.problem.n_threads
         runs, clock, deadline = self._runs(), time.monotonic, self.deadline
         listeners = [callback.on_epoch_end for callback in self._callbacks()]
