@@ -590,8 +590,8 @@ class BaseMLP(BaseEstimator):
         The file is in the safetensors format: weights and other arrays as tensors, class,
         parameters and structure as JSON in its header, a SHA-256 of everything at its end. It holds
         what a pickle holds, the optimizer's state if the last training call was `partial_fit`
-        included, but no code: files of unknown origin may be loaded, and programs in other
-        languages can read them.
+        and metadata routing included, but neither callbacks nor other code: files of unknown origin
+        may be loaded, and programs in other languages can read them.
 
         Parameters
         ----------

@@ -5,11 +5,12 @@ the attribute that they belong to (``coefs_.0``). Everything else is strict JSON
 
     format, format_version   "fastmlp" and the version of what follows
     fastmlp_version          of the package that wrote the file
-    model                    an object of class, layers, parameters and state
+    model                    an object of class, layers, parameters, state and perhaps routing
 
 ``class`` is the estimator's name. ``layers`` is for other programs: width and activation of each.
-``parameters`` and ``state`` hold numbers, strings, booleans, null and lists as they are. An object
-of one key is one of
+``routing`` is what ``set_fit_request`` and the like have set: by method and parameter, whether
+scikit-learn's meta-estimators pass it on, or by which name. ``parameters`` and ``state`` hold
+numbers, strings, booleans, null and lists as they are. An object of one key is one of
 
     {"tensor": name}         an array
     {"floats": name}         a list of floats
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn import config_context
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
@@ -50,6 +52,9 @@ _FEW = 64
 # All of NumPy's strings take as much memory as the longest: this is bounded.
 _MAX_TEXT = 100_000_000
 
+# Methods with arguments that meta-estimators may pass on.
+_ROUTED = ("fit", "partial_fit", "score")
+
 _LABELS = ("y_type_", "sparse_input_", "classes_")  # what LabelBinarizer.fit finds
 
 
@@ -64,7 +69,8 @@ def save(est: Any, path: str | os.PathLike[str]) -> None:
     check_is_fitted(est, "coefs_")
     est._validate_params()
     state = est.__getstate__()
-    del state["_fastmlp_version"]
+    for name in ("_fastmlp_version", "_metadata_request", "_skl_callbacks"):
+        state.pop(name, None)
     writer = _Writer()
     forms = {name: writer.form(value, name) for name, value in state.items()}
     names = est.get_params(deep=False)
@@ -74,6 +80,8 @@ def save(est: Any, path: str | os.PathLike[str]) -> None:
         "parameters": {name: forms.pop(name) for name in names},
         "state": forms,
     }
+    if "_metadata_request" in vars(est):
+        model["routing"] = _routing(est)
     metadata = {
         "format": __package__,
         "format_version": FORMAT_VERSION,
@@ -96,6 +104,19 @@ def _layers(est: Any) -> list[dict[str, Any]]:
     for layer in layers[:-1] if structure.get("residual") else []:
         layer["residual"] = True
     return layers
+
+
+def _routing(est: Any) -> dict[str, dict[str, bool | str]]:
+    """Return what methods request of meta-estimators."""
+    requests = est.get_metadata_routing()
+    return {
+        method: {
+            name: asked
+            for name, asked in getattr(requests, method).requests.items()
+            if asked is not None
+        }
+        for method in _ROUTED
+    }
 
 
 class _Writer:
@@ -207,6 +228,9 @@ def _estimator(
             f"written by {reprlib.repr(metadata['fastmlp_version'])}"
         )
     est = cls(**params)
+    with config_context(enable_metadata_routing=True):
+        for method, requests in model.get("routing", {}).items():
+            getattr(est, f"set_{method}_request")(**requests)
     for name in state:
         # Neither methods and properties nor what Python itself looks for.
         fitted = name.endswith("_") or name.startswith("_")

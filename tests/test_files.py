@@ -12,8 +12,10 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, _safetensors, load_model
@@ -186,6 +188,32 @@ def test_file_is_what_the_safetensors_library_reads(tmp_path):
     assert [layer["width"] for layer in model["layers"]] == [6, 4, 3]
     assert [layer["activation"] for layer in model["layers"]] == ["relu", "relu", "softmax"]
     assert model["parameters"]["alpha"] == 0.0001
+
+
+def test_metadata_routing_is_kept(tmp_path):
+    est = classifier()
+    with config_context(enable_metadata_routing=True):
+        est.set_fit_request(sample_weight="mass", X_val=True, y_val=False).set_score_request(
+            sample_weight=True
+        )
+    loaded = round_trip(est, tmp_path)
+    for method in ("fit", "partial_fit", "score", "predict"):
+        requests = [getattr(e.get_metadata_routing(), method).requests for e in (est, loaded)]
+        assert requests[0] == requests[1]
+    assert "_metadata_request" not in vars(round_trip(classifier(), tmp_path))
+    with config_context(enable_metadata_routing=True):
+        weights = {"mass": np.arange(len(X)) % 2}
+        a, b = (make_pipeline(clone(e)).fit(X, y, **weights)[-1] for e in (est, loaded))
+    assert same(a.coefs_, b.coefs_)
+    assert not same(a.coefs_, est.coefs_)
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [{"fit": {"nonsense": True}}, {"fit": {"X_val": 0.5}}, {"params": {}}, {"fit": [1]}, 1],
+)
+def test_wrong_routing(routing, content, refuses):
+    refuses(changed(content, lambda header, model: model.update(routing=routing)))
 
 
 # --------------------------------------------------------------------------------- what is refused
