@@ -8,16 +8,15 @@
 typedef V fm_act_function(V z, V *slope, const fm_constants *p);
 typedef V fm_dact_function(V d, V x, const fm_constants *p);
 
-/* a[0..n) = f(a[0..n)), in place; f is a constant. */
+/* a[0..n) = f(a[0..n)), in place; f is a constant. n is a multiple of FM_LANES. */
 FM_INLINE void fm_activate_by(fm_act_function *f, const fm_choice *choice, T *a, int64_t n)
 {
+    FM_ASSERT(n % FM_LANES == 0);
     const fm_constants p = fm_constants_of(choice);
-    V slope;
-    int64_t i = 0;
-    for (; i + FM_LANES <= n; i += FM_LANES)
+    for (int64_t i = 0; i < n; i += FM_LANES) {
+        V slope;
         v_store(a + i, f(v_load(a + i), &slope, &p));
-    if (i < n)
-        v_store_part(a + i, f(v_load_part(a + i, (int)(n - i)), &slope, &p), (int)(n - i));
+    }
 }
 
 /* The same, and slopes[0..n) = f'. n is a multiple of FM_LANES. */
@@ -55,7 +54,7 @@ FM_INLINE V fm_times_slope(V d, V slope, const fm_constants *p)
 
 /* One loop per row of the table, so that the choice is made once per call and not
  * per vector. Coupled rows are not for these. */
-static void fm_activate(const fm_choice *activation, T *a, int64_t n)
+static void fm_activate_vectors(const fm_choice *activation, T *a, int64_t n)
 {
     switch (activation->row) {
 #define FM_COUPLED(...)
@@ -63,6 +62,19 @@ static void fm_activate(const fm_choice *activation, T *a, int64_t n)
     case FM_ACT_##name: fm_activate_by(fm_act_##name, activation, a, n); break;
 #include "tables/activations.def"
     default: break;
+    }
+}
+
+/* The same for any n. */
+static void fm_activate(const fm_choice *activation, T *a, int64_t n)
+{
+    const int left = (int)(n % FM_LANES);
+    fm_activate_vectors(activation, a, n - left);
+    if (left > 0) {
+        T part[FM_LANES];
+        v_store(part, v_load_part(a + n - left, left));
+        fm_activate_vectors(activation, part, FM_LANES);
+        v_store_part(a + n - left, v_load(part), left);
     }
 }
 

@@ -125,11 +125,10 @@ typedef V fm_loss_function(V y, V a, const fm_constants *p);
  * of a step of 20-10-10. */
 enum { FM_KEPT = 16 };
 
-/* What a row of the table says. */
+/* What a row of the table says, and its code. */
 typedef struct {
     fm_loss_function *f, *df;
     fm_target_kind targets;
-    int canonical;
     fm_loss_by by;
     int mean;
 } fm_loss_code;
@@ -167,18 +166,25 @@ FM_INLINE V fm_by_preactivation(const fm_loss_by by, const fm_choice *activation
     return fm_dactivation(activation, fm_by_output(by, d, a), a);
 }
 
+/* dloss to delta, before the weights. mixed: of softmax, the sum of a times dloss by a. */
+static V fm_chain(const fm_loss_code *code, const fm_choice *activation, V d, V a, V mixed)
+{
+    if (activation->row == FM_ACT_softmax)
+        return fm_times_output(code->by, d, a) - a * mixed;
+    return fm_by_preactivation(code->by, activation, d, a);
+}
+
 /* The outputs of an output layer, in FM_OUTPUT, -> delta in place, for columns r0..r1;
- * row_loss[r]. The code is a constant. Losses of classes cannot overflow, so that they
- * and delta take one loop. */
-FM_INLINE void fm_rows_loss_by(const fm_loss_code code, const fm_value *v, const fm_pass *pass,
-                               int64_t r0, int64_t r1)
+ * row_loss[r]. With a canonical activation the code is a constant. Losses of classes cannot
+ * overflow, so that they and delta take one loop. */
+FM_INLINE void fm_rows_loss_by(const fm_loss_code code, const int is_canonical, const fm_value *v,
+                               const fm_pass *pass, int64_t r0, int64_t r1)
 {
     const fm_batch *batch = pass->batch;
     fm_constants p = fm_constants_of(pass->loss);
-    const int activation = v->activation.row, is_canonical = activation == code.canonical;
     const int of_numbers = code.targets != FM_TARGETS_CLASS && code.targets != FM_TARGETS_BINARY;
     const int by_label = !of_numbers && batch->y->labels != NULL; /* one log for all outputs */
-    const int mixes = !is_canonical && activation == FM_ACT_softmax;
+    const int mixes = !is_canonical && v->activation.row == FM_ACT_softmax;
     const int at_once = !of_numbers && is_canonical;
     const int64_t n = v->width, ld = fm_ld(v->max_rows);
     for (int64_t r = r0; r < r1; r += FM_LANES) {
@@ -210,33 +216,46 @@ FM_INLINE void fm_rows_loss_by(const fm_loss_code code, const fm_value *v, const
             for (int i = 0; i < c; i++)
                 pass->row_loss[r + i] = (double)sum[i];
         for (int64_t k = 0; k < n && !at_once; k++) {
-            V a = v_load_part(A + k * ld, c), d;
-            V y = k < FM_KEPT ? kept[k] : fm_target(batch, &t, k);
+            const V a = v_load_part(A + k * ld, c);
+            const V y = k < FM_KEPT ? kept[k] : fm_target(batch, &t, k);
             fm_take_parameter(&p, pass, k);
-            if (is_canonical)
-                d = a - y;
-            else if (mixes)
-                d = fm_times_output(code.by, code.df(y, a, &p), a) - a * mixed;
-            else
-                d = fm_by_preactivation(code.by, &v->activation, code.df(y, a, &p), a);
+            V d = a - y;
+            if (!is_canonical)
+                d = fm_chain(&code, &v->activation, code.df(y, a, &p), a, mixed);
             v_store_part(A + k * ld, d * t.weight, c);
         }
     }
 }
 
+static const fm_loss_code fm_losses[] = {
+#define FM_LOSS(name, class_name, targets, output, canonical, by, mean, ...) \
+    [FM_LOSS_##name] = {fm_loss_##name, fm_dloss_##name, targets, by, mean},
+#include "tables/losses.def"
+};
+
+/* Of any loss and activation, with calls per vector: a loop for each loss, everything
+ * inlined, would be 70 KB of code. */
+__attribute__((noinline)) static void fm_rows_loss_chained(const fm_value *v, const fm_pass *pass,
+                                                           int64_t r0, int64_t r1)
+{
+    fm_rows_loss_by(fm_losses[pass->loss->row], 0, v, pass, r0, r1);
+}
+
 static void fm_rows_loss(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
 {
     switch (pass->loss->row) {
-#define FM_LOSS(name, class_name, targets, output, canonical, by, mean, ...)         \
-    case FM_LOSS_##name: {                                                           \
-        const fm_loss_code code = {                                                  \
-            fm_loss_##name, fm_dloss_##name, targets, FM_ACT_##canonical, by, mean}; \
-        fm_rows_loss_by(code, v, pass, r0, r1);                                      \
-        break;                                                                       \
-    }
+#define FM_LOSS(name, class_name, targets, output, canonical, by, mean, ...)                \
+    case FM_LOSS_##name:                                                                    \
+        if (FM_ACT_##canonical != FM_ACT_none && v->activation.row == FM_ACT_##canonical) { \
+            const fm_loss_code code = {fm_loss_##name, fm_dloss_##name, targets, by, mean}; \
+            fm_rows_loss_by(code, 1, v, pass, r0, r1);                                      \
+            return;                                                                         \
+        }                                                                                   \
+        break;
 #include "tables/losses.def"
     default: break;
     }
+    fm_rows_loss_chained(v, pass, r0, r1);
 }
 
 #endif
