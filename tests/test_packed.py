@@ -18,7 +18,7 @@ TESTS = ROOT / "tests" / "c"
 # All but dispatch.c, whose place packed.c takes, and one kernel set, to compare with.
 ENGINE = [
     *(p for p in (ROOT / "src_c").glob("*/*.c") if p.parent.name != "isa" and p.stem != "dispatch"),
-    ROOT / "src_c" / "isa" / "generic_bf16.c",
+    ROOT / "src_c" / "isa" / "generic_f32.c",
 ]
 SOURCES = [
     *((source, []) for source in ENGINE),

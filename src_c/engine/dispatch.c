@@ -6,8 +6,8 @@
 #include "simd/x86_bf16.h"
 
 #if defined(__x86_64__)
-extern const fm_kernels fm_kernels_avx512_f32, fm_kernels_avx512_f64, fm_kernels_avx512_bf16;
-extern const fm_kernels fm_kernels_avx2_f32, fm_kernels_avx2_f64, fm_kernels_avx2_bf16;
+extern const fm_kernels fm_kernels_avx512_f32, fm_kernels_avx512_f64;
+extern const fm_kernels fm_kernels_avx2_f32, fm_kernels_avx2_f64;
 
 /* The builtins ask CPUID, and XGETBV whether the system saves the registers. */
 static int has_avx512(void)
@@ -24,9 +24,9 @@ static int has_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 #elif defined(__aarch64__)
-extern const fm_kernels fm_kernels_neon_f32, fm_kernels_neon_f64, fm_kernels_neon_bf16;
+extern const fm_kernels fm_kernels_neon_f32, fm_kernels_neon_f64;
 #endif
-extern const fm_kernels fm_kernels_generic_f32, fm_kernels_generic_f64, fm_kernels_generic_bf16;
+extern const fm_kernels fm_kernels_generic_f32, fm_kernels_generic_f64;
 
 static int has_always(void) { return 1; }
 
@@ -37,7 +37,7 @@ static int passes(atomic_int *known, const fm_kernels *set)
 {
     enum { UNKNOWN, NO, YES };
     if (atomic_load(known) == UNKNOWN)
-        atomic_store(known, fm_selftest(set, &fm_kernels_avx512_bf16) ? YES : NO);
+        atomic_store(known, fm_selftest(set, &fm_kernels_avx512_f32) ? YES : NO);
     return atomic_load(known) == YES;
 }
 #endif
@@ -90,7 +90,7 @@ static int has_amx(void)
 #endif
 
 #define ROW(isa, available) \
-    {#isa, {&fm_kernels_##isa##_f32, &fm_kernels_##isa##_f64, &fm_kernels_##isa##_bf16}, available}
+    {#isa, {&fm_kernels_##isa##_f32, &fm_kernels_##isa##_f64, &fm_kernels_##isa##_f32}, available}
 #define BFLOAT16_ROW(isa, available) {#isa, {[FM_BFLOAT16] = &fm_kernels_##isa##_bf16}, available}
 
 /* Best first. */

@@ -374,8 +374,8 @@ static fm_stage *add_stage(fm_plan *plan, fm_stage_kind kind, int layer, fm_valu
 {
     fm_stage *s = &plan->stages[plan->n_stages++];
     *s = (fm_stage){.kind = kind, .layer = layer, .from = from, .to = to};
-    if (kind == FM_DENSE)
-        from->is_operand = to->delta_is_operand = 1;
+    if (kind == FM_DENSE && plan->rounds)
+        s->rounds = from->rounds = to->rounds_delta = 1;
     return s;
 }
 
@@ -452,7 +452,7 @@ static void lay_out_description(fm_plan *plan, fm_arena *a, int n_layers)
 fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_network *network,
                           fm_plan_use use)
 {
-    *plan = (fm_plan){.kernels = kernels, .use = use};
+    *plan = (fm_plan){.kernels = kernels, .use = use, .rounds = network->dtype == FM_BFLOAT16};
     fm_arena a = {0};
     lay_out_description(plan, &a, network->n_layers);
     plan->description = calloc(1, a.used);

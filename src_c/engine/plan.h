@@ -63,6 +63,7 @@ typedef struct {
 typedef struct {
     const fm_kernels *kernels;
     fm_plan_use use;
+    int rounds;              /* operands of products, to bfloat16 */
     int n_values, n_stages, n_ops;
     fm_value *values;        /* (n_values,): X, then what stages compute, the outputs last */
     fm_stage *stages;        /* (n_stages,) */

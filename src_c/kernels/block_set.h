@@ -4,7 +4,6 @@
 #if defined(__GNUC__) /* of gemm.h only a part serves */
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
-#define FM_BF16 1
 #define FM_PACKED 1
 #include "kernels/blocks.h"
 

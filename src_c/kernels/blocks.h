@@ -1,7 +1,7 @@
 /* blocks.h - the family of kernel sets for CPUs that multiply bfloat16
  * numbers: AMX (FM_AMX) or AVX512_BF16.
  *
- * It computes what panels.h with FM_BF16 emulates, up to the order of sums:
+ * It computes what panels.h emulates, up to the order of sums:
  * the same values are rounded to bfloat16, in the same way. Parameters, solver
  * state, outputs and losses lie as there and are its code's business; what
  * products read lies here as packed bfloat16 numbers.
@@ -135,7 +135,7 @@ FM_INLINE fm_bf16 *fm_delta_row_pairs(const fm_value *v)
 /* Two vectors rounded to bfloat16, a in the low and b in the high half of a lane. */
 FM_INLINE V v_pair(V a, V b)
 {
-    VU low = (VU)v_operand(a) >> 16, high = (VU)v_operand(b) & 0xffff0000u;
+    VU low = (VU)v_rounded(a) >> 16, high = (VU)v_rounded(b) & 0xffff0000u;
     return (V)(low | high);
 }
 
@@ -419,10 +419,10 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
                 const int64_t end = fm_index(X->indptr, X->index_bytes, row + 1);
                 for (int64_t e = fm_index(X->indptr, X->index_bytes, row); e < end;
                      e += FM_CSR_CHUNK) {
-                    int entries = fm_read_chunk(&chunk, X, e, end);
+                    int entries = fm_read_chunk(&chunk, X, e, end, s->from->rounds);
                     fm_add_chunk(C + r * FM_SIDE, &chunk, entries,
                                  s->raw_W ? W + j * FM_SIDE : W + j * K * FM_SIDE,
-                                 s->raw_W ? N : FM_SIDE, width);
+                                 s->raw_W ? N : FM_SIDE, width, s->rounds);
                 }
             }
             fm_finish_forward(s, pass, C, i, n, j);

@@ -128,7 +128,7 @@ static void fm_drop_chunk(const fm_dropout *d, fm_csr_chunk *chunk, int n, int64
             columns.of[i % SETS][i / SETS] = (uint64_t)chunk->feature[e + i];
         fm_uniform(u, d, row / 4, columns);
         const V x = v_load_part(chunk->value + e, n - e < FM_LANES ? n - e : FM_LANES);
-        v_store(chunk->value + e, v_operand(fm_dropped(d, u[row % 4], x)));
+        v_store(chunk->value + e, fm_dropped(d, u[row % 4], x));
     }
 }
 
@@ -136,10 +136,12 @@ static void fm_drop_chunk(const fm_dropout *d, fm_csr_chunk *chunk, int n, int64
 static int fm_read_kept(fm_csr_chunk *chunk, const fm_value *v, const fm_pass *pass, int64_t i,
                         int64_t end, int64_t r)
 {
-    const int n = fm_read_chunk(chunk, pass->batch->X, i, end);
+    const int n = fm_read_chunk(chunk, pass->batch->X, i, end, v->rounds);
     if (fm_drops(v, pass)) {
         const fm_dropout dropout = fm_dropout_of(v, pass);
         fm_drop_chunk(&dropout, chunk, n, r);
+        if (v->rounds)
+            fm_round(chunk->value, n);
     }
     return n;
 }

@@ -13,9 +13,9 @@ typedef struct {
     const T *W[FM_FEW_K];
 } fm_few_features;
 
-/* nv vectors of z (rows, N), from column n, += x W. */
-FM_INLINE void fm_few_tile(const int rows, const int nv, T *z, int64_t N, int64_t n,
-                           const fm_few_features *f)
+/* nv vectors of z (rows, N), from column n, += x W; rounds: W, to bfloat16. */
+FM_INLINE void fm_few_tile(const int rows, const int nv, const int rounds, T *z, int64_t N,
+                           int64_t n, const fm_few_features *f)
 {
     V acc[FM_FEW][4];
     FM_EACH(i, rows)
@@ -23,8 +23,10 @@ FM_INLINE void fm_few_tile(const int rows, const int nv, T *z, int64_t N, int64_
             acc[i][v] = v_load(z + i * N + n + v * FM_LANES);
     for (int k = 0; k < f->n; k++) {
         V w[4];
-        FM_EACH(v, nv)
-            w[v] = v_operand(v_load(f->W[k] + n + v * FM_LANES));
+        FM_EACH(v, nv) {
+            w[v] = v_load(f->W[k] + n + v * FM_LANES);
+            w[v] = rounds ? v_rounded(w[v]) : w[v];
+        }
         FM_EACH(i, rows) {
             const V x = v_set1(f->x[k][i]);
             FM_EACH(v, nv)
@@ -36,14 +38,15 @@ FM_INLINE void fm_few_tile(const int rows, const int nv, T *z, int64_t N, int64_
             v_store(z + i * N + n + v * FM_LANES, acc[i][v]);
 }
 
-FM_INLINE void fm_few_add(const int rows, T *z, int64_t N, const fm_few_features *f)
+FM_INLINE void fm_few_add(const int rows, const int rounds, T *z, int64_t N,
+                          const fm_few_features *f)
 {
     const int nv = rows == 1 ? 4 : 2;
     int64_t n = 0;
     for (; n + nv * FM_LANES <= N; n += nv * FM_LANES)
-        fm_few_tile(rows, nv, z, N, n, f);
+        fm_few_tile(rows, nv, rounds, z, N, n, f);
     for (; n + FM_LANES <= N; n += FM_LANES)
-        fm_few_tile(rows, 1, z, N, n, f);
+        fm_few_tile(rows, 1, rounds, z, N, n, f);
     if (n == N)
         return;
     const int c = (int)(N - n);
@@ -51,7 +54,8 @@ FM_INLINE void fm_few_add(const int rows, T *z, int64_t N, const fm_few_features
     FM_EACH(i, rows)
         acc[i] = v_load_part(z + i * N + n, c);
     for (int k = 0; k < f->n; k++) {
-        const V w = v_operand(v_load_part(f->W[k] + n, c));
+        V w = v_load_part(f->W[k] + n, c);
+        w = rounds ? v_rounded(w) : w;
         FM_EACH(i, rows)
             acc[i] = v_fma(v_set1(f->x[k][i]), w, acc[i]);
     }
@@ -64,8 +68,8 @@ FM_INLINE void fm_few_add(const int rows, T *z, int64_t N, const fm_few_features
  * time; rows that only meet zeros (dark pixels, half of what relu leaves) are not
  * read at all (0 times a finite weight adds nothing). Every element is one chain
  * along k, through z. */
-FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T *b, int64_t K,
-                           int64_t N)
+FM_INLINE void fm_few_rows(const int rows, const int rounds, T *z, const T *x, const T *W,
+                           const T *b, int64_t K, int64_t N)
 {
     fm_few_features f;
     f.n = 0;
@@ -79,7 +83,7 @@ FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T
         f.W[f.n] = W + k * N;
         f.n += matters;
         if (f.n == FM_FEW_K || k + 1 == K) {
-            fm_few_add(rows, z, N, &f);
+            fm_few_add(rows, rounds, z, N, &f);
             f.n = 0;
         }
     }
@@ -90,13 +94,18 @@ FM_INLINE void fm_few_rows(const int rows, T *z, const T *x, const T *W, const T
 
 /* b: or NULL. */
 static void fm_few_product(T *z, const T *x, int64_t n_rows, const T *W, const T *b, int64_t K,
-                           int64_t N)
+                           int64_t N, int rounds)
 {
-    switch (n_rows) {
-    case 1: fm_few_rows(1, z, x, W, b, K, N); break;
-    case 2: fm_few_rows(2, z, x, W, b, K, N); break;
-    case 3: fm_few_rows(3, z, x, W, b, K, N); break;
-    default: fm_few_rows(4, z, x, W, b, K, N); break;
+    switch (rounds && !FM_F64 ? FM_FEW + n_rows : n_rows) {
+#define FM_FEW_CASE(n)                                  \
+    case n: fm_few_rows(n, 0, z, x, W, b, K, N); break; \
+    case FM_FEW + n: fm_few_rows(n, !FM_F64, z, x, W, b, K, N); break;
+        FM_FEW_CASE(1)
+        FM_FEW_CASE(2)
+        FM_FEW_CASE(3)
+        FM_FEW_CASE(4)
+#undef FM_FEW_CASE
+    default: FM_ASSERT(!"few rows");
     }
 }
 
@@ -139,41 +148,42 @@ static void fm_few_normalize(T *z, const fm_parameters *p, fm_normalization kind
 
 /* What a hidden layer makes of x (n_rows, K): to (n_rows, N). room: like to. */
 static void fm_few_hidden(T *to, T *room, const T *x, int64_t n_rows, const fm_layer *layer,
-                          const fm_parameters *p, int64_t K)
+                          const fm_parameters *p, int64_t K, int rounds)
 {
     const int64_t N = layer->width;
-    fm_few_product(to, x, n_rows, p->W, p->b, K, N);
+    fm_few_product(to, x, n_rows, p->W, p->b, K, N, rounds);
     for (int64_t r = 0; r < n_rows && layer->normalization != FM_NO_NORM; r++)
         fm_few_normalize(to + r * N, p, layer->normalization, N);
     fm_activate(&layer->activation, to, n_rows * N);
     if (layer->residual && K != N)
-        fm_few_product(room, x, n_rows, p->P, NULL, K, N);
+        fm_few_product(room, x, n_rows, p->P, NULL, K, N, rounds);
     for (int64_t i = 0; i < n_rows * N && layer->residual; i++)
         to[i] += K != N ? room[i] : x[i];
-    fm_to_operands(to, n_rows * N);
+    if (rounds)
+        fm_round(to, n_rows * N);
 }
 
 static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows,
                            const fm_network *network, const fm_parameters *parameters)
 {
     const int64_t n_inputs = network->n_inputs, size = n_rows * fm_widest(network);
-    const int last = network->n_layers - 1;
+    const int last = network->n_layers - 1, rounds = network->dtype == FM_BFLOAT16;
     const fm_layer *output = &network->layers[last];
     const T *from = x;
-    if (FM_BF16) { /* rounded into the room that the second layer writes to */
+    if (rounds) { /* rounded into the room that the second layer writes to */
         from = memcpy((T *)scratch + size, x, (size_t)(n_rows * n_inputs) * sizeof(T));
-        fm_to_operands((T *)from, n_rows * n_inputs);
+        fm_round((T *)from, n_rows * n_inputs);
     }
     int64_t K = n_inputs;
     for (int i = 0; i < last; i++) {
         T *to = (T *)scratch + i % 2 * size;
         fm_few_hidden(to, (T *)scratch + 2 * size, from, n_rows, &network->layers[i],
-                      &parameters[i], K);
+                      &parameters[i], K, rounds);
         from = to;
         K = network->layers[i].width;
     }
     const int64_t N = output->width;
-    fm_few_product(out, from, n_rows, parameters[last].W, parameters[last].b, K, N);
+    fm_few_product(out, from, n_rows, parameters[last].W, parameters[last].b, K, N, rounds);
     if (output->activation.row != FM_ACT_softmax)
         fm_activate(&output->activation, out, n_rows * N);
     for (int64_t r = 0; r < n_rows && output->activation.row == FM_ACT_softmax; r++)

@@ -37,7 +37,8 @@ static void fm_drop_rows(const fm_value *v, const fm_pass *pass, T *x, int64_t r
     for (int64_t j = 0; j < fm_panels(v->width); j++) {
         T *panel = x + (j * fm_ld(v->max_rows) + r0) * FM_PANEL;
         fm_drop_panel(&dropout, panel, j * FM_PANEL, r0, r1);
-        fm_to_operands(panel, (r1 - r0) * FM_PANEL);
+        if (v->rounds)
+            fm_round(panel, (r1 - r0) * FM_PANEL);
     }
 }
 
@@ -47,7 +48,7 @@ static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0,
     const int in_epilogue = row == FM_ACT_identity || row == FM_ACT_relu;
     const int slopes = v->derivative == FM_FROM_PREACTIVATION;
     const fm_dropout dropout = fm_dropout_of(v, pass);
-    if (in_epilogue && !(FM_BF16 && v->is_operand) && !drops)
+    if (in_epilogue && !v->rounds && !drops)
         return;
     for (int64_t j = 0; j < fm_panels(v->width); j++) {
         const int64_t at = (j * fm_ld(v->max_rows) + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
@@ -56,13 +57,13 @@ static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0,
         if (kept && slopes)
             fm_activate_with_slopes(&v->activation, A, kept, n);
         else if (!in_epilogue)
-            fm_activate(&v->activation, A, n);
+            fm_activate_vectors(&v->activation, A, n);
         if (kept && !slopes)
             memcpy(kept, A, (size_t)n * sizeof(T));
         if (drops)
             fm_drop_panel(&dropout, A, j * FM_PANEL, r0, r1);
-        if (v->is_operand)
-            fm_to_operands(A, n);
+        if (v->rounds)
+            fm_round(A, n);
     }
 }
 
@@ -95,8 +96,8 @@ static void fm_finish_delta(const fm_value *v, const fm_pass *pass, int64_t j, i
     }
     if (!masked && v->activation.row != FM_ACT_identity)
         fm_activate_backward(&v->activation, D, fm_derivative_of(v) + at, n);
-    if (v->delta_is_operand)
-        fm_to_operands(D, n);
+    if (v->rounds_delta)
+        fm_round(D, n);
 }
 
 #endif

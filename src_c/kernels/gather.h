@@ -44,7 +44,7 @@ static int fm_rows_finite(const fm_batch *batch, int64_t r0, int64_t r1)
         if (fm_is_plain(X)) {
             const T *x = (const T *)from;
             for (; k + 4 * FM_LANES <= K; k += 4 * FM_LANES)
-                for (int c = 0; c < 4; c++)
+                FM_EACH(c, 4)
                     seen[c] = v_fold_finite(seen[c], v_load(x + k + c * FM_LANES));
             for (; k + FM_LANES <= K; k += FM_LANES)
                 seen[0] = v_fold_finite(seen[0], v_load(x + k));

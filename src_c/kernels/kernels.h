@@ -51,8 +51,8 @@ typedef struct {
     int derivative;          /* FM_FROM_*: of f; what FM_SLOPE holds */
     double dropout;
     int number;              /* of the layer that it is the output of, from 1 on; X: 0 */
-    int is_operand;          /* dense stages read it */
-    int delta_is_operand;    /* dense stages compute it */
+    int rounds;              /* A to bfloat16: dense stages read it */
+    int rounds_delta;        /* delta, likewise: dense stages compute it */
     int is_output;
     void *part[FM_N_VALUE_PARTS];
 } fm_value;
@@ -89,6 +89,7 @@ typedef struct {
     fm_normalization normalization;
     int is_projection;       /* dense: leaves its product for an add to finish */
     int no_bias;             /* b has no gradient */
+    int rounds;              /* dense: what products read of W, to bfloat16 */
     int adds_delta;          /* backward: another stage has been there before */
     int ends_delta;          /* backward: no other one follows, f' is taken */
     void *part[FM_N_PARAM_PARTS];

@@ -8,9 +8,6 @@
 #include "gemm/gemm.h"
 #include "kernels/kernels.h"
 
-#ifndef FM_BF16
-#define FM_BF16 0
-#endif
 #ifndef FM_PACKED
 #define FM_PACKED 0 /* 1: this serves block_set.h, which takes what it can use */
 #endif
@@ -19,17 +16,17 @@
 #define FM_JOIN(a, b, c) FM_JOIN_(a, b, c)
 #if FM_F64
 #define FM_SET FM_JOIN(fm_kernels_, FM_ISA, _f64)
-#elif FM_BF16
+#elif FM_PACKED
 #define FM_SET FM_JOIN(fm_kernels_, FM_ISA, _bf16)
 #else
 #define FM_SET FM_JOIN(fm_kernels_, FM_ISA, _f32)
 #endif
 
-/* What a product reads in place of x: x rounded to bfloat16, the nearest one and
- * of two the even one. NaN stays. */
-FM_INLINE V v_operand(V x)
+/* x rounded to bfloat16, the nearest one and of two the even one. NaN stays. What products
+ * read is rounded where a value or a stage says so; networks of doubles never do. */
+FM_INLINE V v_rounded(V x)
 {
-#if FM_BF16
+#if !FM_F64
     const VU bits = (VU)x;
     const VU rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u;
     return v_select(v_eq(x, x), (V)rounded, x);
@@ -39,15 +36,13 @@ FM_INLINE V v_operand(V x)
 }
 
 /* x[0..n) in place. */
-FM_INLINE void fm_to_operands(T *x, int64_t n)
+static void fm_round(T *x, int64_t n)
 {
     int64_t i = 0;
-    if (!FM_BF16)
-        return;
     for (; i + FM_LANES <= n; i += FM_LANES)
-        v_store(x + i, v_operand(v_load(x + i)));
+        v_store(x + i, v_rounded(v_load(x + i)));
     if (i < n)
-        v_store_part(x + i, v_operand(v_load_part(x + i, (int)(n - i))), (int)(n - i));
+        v_store_part(x + i, v_rounded(v_load_part(x + i, (int)(n - i))), (int)(n - i));
 }
 
 FM_INLINE int64_t fm_panels(int64_t cols) { return (cols + FM_PANEL - 1) / FM_PANEL; }

@@ -227,8 +227,8 @@ static void fm_normalize_back(const fm_stage *s, const fm_pass *pass, int64_t r0
     else
         for (int64_t r = r0; r < r1; r++)
             fm_normalize_row_back(s, r);
-    for (int64_t j = 0; j < fm_panels(s->from->width) && s->from->delta_is_operand; j++)
-        fm_to_operands(fm_panel(s->from, FM_DELTA, j, r0), (r1 - r0) * FM_PANEL);
+    for (int64_t j = 0; j < fm_panels(s->from->width) && s->from->rounds_delta; j++)
+        fm_round(fm_panel(s->from, FM_DELTA, j, r0), (r1 - r0) * FM_PANEL);
 }
 
 /* ----------------------------------------------------------------------- gradient */

@@ -1,8 +1,8 @@
 /* panels.h - the family of kernel sets that lies in panels (see gemm.h), of any
  * element type.
  *
- * With FM_BF16 the operands of all products are bfloat16 numbers that lie in
- * floats: an emulation, slower than float32, for machines without instructions
+ * In networks of FM_BFLOAT16 the operands of all products are bfloat16 numbers that lie
+ * in floats: an emulation, slower than float32, for machines without instructions
  * for them. A product of two such numbers is exact in float; sums are floats.
  * Rounded are: X as it is gathered, activations after f, deltas after f', and
  * W into a copy that the update refreshes. W, b, the optimizer's state, outputs and
@@ -12,7 +12,7 @@
  *   X, acts, slope     panels over features, ld rows
  *   params, wide       W in panels over outputs, fan_in rows; then b, padded
  *   params, narrow     W^T in panels over features, fan_out rows; then b, padded
- *   params, FM_BF16    and, in FM_PARAMS only, a rounded copy of W
+ *   params, rounded    and, in FM_PARAMS only, a rounded copy of W
  *   transposed         W^T in panels over features, fan_out rows (wide, not first)
  *   delta              panels over outputs, ld rows (narrow: none, FM_OUTPUT serves)
  *   output             Z^T (fan_out, ld) row-major
@@ -33,7 +33,7 @@
 /* W as products read it, in the layout of FM_PARAMS. */
 FM_INLINE T *fm_operands(const fm_stage *s)
 {
-    return FM_BF16 ? fm_bias(s, FM_PARAMS) + fm_padded(s->to->width) : fm_weights(s, FM_PARAMS);
+    return s->rounds ? fm_bias(s, FM_PARAMS) + fm_padded(s->to->width) : fm_weights(s, FM_PARAMS);
 }
 
 static size_t fm_value_bytes(int part, const fm_value *v)
@@ -50,7 +50,7 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
     size_t both;
     if (part == FM_TRANSPOSED && bytes != SIZE_MAX)
         return fm_is_narrow(s->to) ? 0 : fm_bytes(s->to->width, fm_padded(s->from->width), 0);
-    if (!FM_BF16 || part != FM_PARAMS || bytes == SIZE_MAX || s->kind == FM_NORM)
+    if (!s->rounds || part != FM_PARAMS || bytes == SIZE_MAX)
         return bytes;
     return __builtin_add_overflow(bytes, (size_t)fm_weights_size(s) * sizeof(T), &both) ? SIZE_MAX
                                                                                         : both;
@@ -112,19 +112,17 @@ static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_
         if (plain) {
             const T *from = (const T *)((const char *)X->data + row * X->row_stride);
             for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL)
-                for (int v = 0; v < FM_PANEL; v += FM_LANES)
-                    v_store(to + v, v_operand(v_load(from + k + v)));
+                FM_EACH_VECTOR(v)
+                    v_store(to + v, v_load(from + k + v));
         } else {
-            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL) {
+            for (; k + FM_PANEL <= K; k += FM_PANEL, to += ld * FM_PANEL)
                 fm_read_row(to, X, row, k, FM_PANEL);
-                fm_to_operands(to, FM_PANEL);
-            }
         }
         if (k == K)
             continue;
         if (plain) {
             const T *from = (const T *)((const char *)X->data + row * X->row_stride) + k;
-            for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+            FM_EACH_VECTOR(v) {
                 const int64_t left = K - k - v;
                 v_store(to + v, left >= FM_LANES ? v_load(from + v)
                                 : left > 0       ? v_load_part(from + v, (int)left)
@@ -135,8 +133,9 @@ static void fm_gather(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_
         }
         if (FM_PADDING != 0 || !plain) /* else the last vector brought it along */
             fm_pad(to + K - k, FM_PANEL - (K - k));
-        fm_to_operands(to, FM_PANEL);
     }
+    for (int64_t j = 0; j < fm_panels(K) && s->from->rounds; j++)
+        fm_round(fm_panel(s->from, FM_ACTS, j, r0), (r1 - r0) * FM_PANEL);
     if (fm_drops(s->from, pass))
         fm_drop_rows(s->from, pass, s->from->part[FM_ACTS], r0, r1);
 }
@@ -165,7 +164,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
     const fm_batch *batch = pass->batch;
     const fm_matrix *X = batch->X;
     const int64_t K = s->from->width, N = s->to->width, ld = fm_ld(s->to->max_rows);
-    const int narrow = fm_is_narrow(s->to), raw = s->raw_W != NULL;
+    const int narrow = fm_is_narrow(s->to), raw = s->raw_W != NULL, rounds = raw && s->rounds;
     const T *W = raw ? s->raw_W : fm_operands(s);
     const T *bias = raw ? s->raw_b : fm_bias(s, FM_PARAMS);
     const V floor = v_set1(fm_floor(s->to));
@@ -184,9 +183,11 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
                 for (int e = 0; e < n; e++) {
                     const int64_t f = chunk.feature[e];
                     const T *w = raw ? W + f * N : W + f / FM_PANEL * N * FM_PANEL + f % FM_PANEL;
-                    for (int64_t k = 0; k < N; k++)
-                        z[k] = v_fma(v_set1(chunk.value[e]),
-                                     v_operand(v_set1(w[raw ? k : k * FM_PANEL])), v_set1(z[k]))[0];
+                    for (int64_t k = 0; k < N; k++) {
+                        const V weight = v_set1(w[raw ? k : k * FM_PANEL]);
+                        z[k] = v_fma(v_set1(chunk.value[e]), rounds ? v_rounded(weight) : weight,
+                                     v_set1(z[k]))[0];
+                    }
                 }
             }
             for (int64_t k = 0; k < N; k++)
@@ -195,7 +196,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
         }
         T *Z = fm_raw(s->to) + r * FM_PANEL;
         for (int64_t j = 0; j < fm_panels(N); j++)
-            for (int v = 0; v < FM_PANEL; v += FM_LANES)
+            FM_EACH_VECTOR(v)
                 v_store(Z + j * ld * FM_PANEL + v, v_zero());
         for (int64_t i = begin; i < end; i += FM_CSR_CHUNK) {
             int n = fm_read_kept(&chunk, s->from, pass, i, end, r);
@@ -203,11 +204,11 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
                 int64_t width = raw && N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
                 fm_add_chunk(Z + j * ld * FM_PANEL, &chunk, n,
                              raw ? W + j * FM_PANEL : W + j * K * FM_PANEL, raw ? N : FM_PANEL,
-                             width);
+                             width, rounds);
             }
         }
         for (int64_t j = 0; j < fm_panels(N); j++)
-            for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+            FM_EACH_VECTOR(v) {
                 T *z = Z + j * ld * FM_PANEL + v;
                 int64_t left = N - j * FM_PANEL - v;
                 int c = left >= FM_LANES ? FM_LANES : left > 0 ? (int)left : 0;
@@ -241,8 +242,8 @@ static void fm_collect_outputs(const fm_value *v, int64_t r0, int64_t r1)
 
 static void fm_spread_delta(const fm_value *v, int64_t r0, int64_t r1)
 {
-    for (int64_t n = 0; n < v->width && FM_BF16; n++)
-        fm_to_operands((T *)v->part[FM_OUTPUT] + n * fm_ld(v->max_rows) + r0, r1 - r0);
+    for (int64_t n = 0; n < v->width && v->rounds_delta; n++)
+        fm_round((T *)v->part[FM_OUTPUT] + n * fm_ld(v->max_rows) + r0, r1 - r0);
     if (!fm_is_narrow(v))
         fm_transpose_output(v, 1, r0, r1);
 }
@@ -282,8 +283,8 @@ static void fm_refresh_transposed(const fm_stage *s, const fm_unit *u)
 static void fm_refresh(const fm_stage *s, const fm_unit *u)
 {
     const T *W = fm_weights(s, FM_PARAMS) + u->at;
-    for (int64_t i = 0; i < u->n && FM_BF16; i += FM_LANES)
-        v_store(fm_operands(s) + u->at + i, v_operand(v_load(W + i)));
+    for (int64_t i = 0; i < u->n && s->rounds; i += FM_LANES)
+        v_store(fm_operands(s) + u->at + i, v_rounded(v_load(W + i)));
     if (s->part[FM_TRANSPOSED])
         fm_refresh_transposed(s, u);
     if (s->part[FM_SQUARES])
@@ -349,24 +350,25 @@ static void fm_gradient_bias(const fm_stage *s, const T *D, int64_t ld, int64_t 
 {
     if (!fm_is_narrow(s->to)) {
         V sum[4][FM_NV];
-        for (int i = 0; i < 4; i++)
-            for (int v = 0; v < FM_NV; v++)
+        FM_EACH(i, 4)
+            FM_EACH(v, FM_NV)
                 sum[i][v] = i == 0 && resume ? v_load(g + v * FM_LANES) : v_zero();
         int64_t r = 0;
         for (; r + 4 <= m; r += 4)
-            for (int i = 0; i < 4; i++)
-                for (int v = 0; v < FM_NV; v++)
+            FM_EACH(i, 4)
+                FM_EACH(v, FM_NV)
                     sum[i][v] += v_load(D + (r + i) * FM_PANEL + v * FM_LANES);
-        for (int i = 0; r < m; i++, r++)
-            for (int v = 0; v < FM_NV; v++)
-                sum[i][v] += v_load(D + r * FM_PANEL + v * FM_LANES);
-        for (int v = 0; v < FM_NV; v++)
+        FM_EACH(i, 3)
+            FM_EACH(v, FM_NV)
+                if (r + i < m)
+                    sum[i][v] += v_load(D + (r + i) * FM_PANEL + v * FM_LANES);
+        FM_EACH(v, FM_NV)
             v_store(g + v * FM_LANES, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
         return;
     }
     for (int64_t n = 0; n < s->to->width; n++) {
         V lanes[FM_GROUP];
-        for (int i = 0; i < FM_GROUP; i++)
+        FM_EACH(i, FM_GROUP)
             lanes[i] = v_zero();
         for (int64_t r = 0; r < m; r += 16)
             FM_EACH(i, FM_GROUP) {

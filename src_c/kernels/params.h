@@ -27,7 +27,7 @@ static void fm_refresh_squares(const fm_stage *s, const fm_unit *u)
         const T *W = fm_weights(s, FM_PARAMS);
         for (int64_t n = 0; n < s->to->width; n++) {
             V lanes[FM_GROUP];
-            for (int g = 0; g < FM_GROUP; g++)
+            FM_EACH(g, FM_GROUP)
                 lanes[g] = v_zero();
             for (int64_t f = f0, g = 0; f < f1; f += FM_LANES, g = (g + 1) % FM_GROUP) {
                 V w = v_load(W + (f / FM_PANEL * s->to->width + n) * FM_PANEL + f % FM_PANEL);

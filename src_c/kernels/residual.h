@@ -43,8 +43,8 @@ static void fm_add(const fm_stage *s, const fm_pass *pass, int64_t r0, int64_t r
     }
     if (scatters)
         fm_add_nonzeros(s, pass, r0, r1);
-    for (int64_t j = 0; j < fm_panels(s->to->width); j++)
-        fm_to_operands(fm_panel(s->to, FM_ACTS, j, r0), n);
+    for (int64_t j = 0; j < fm_panels(s->to->width) && s->to->rounds; j++)
+        fm_round(fm_panel(s->to, FM_ACTS, j, r0), n);
 }
 
 /* Delta of the sum to both that were added. */

@@ -18,9 +18,9 @@
 #include <string.h>
 
 /* Instead of dispatch.c. */
-extern const fm_kernels fm_kernels_generic_bf16, fm_kernels_emulated_amx_bf16,
+extern const fm_kernels fm_kernels_generic_f32, fm_kernels_emulated_amx_bf16,
     fm_kernels_emulated_avx512bf16_bf16;
-static const fm_kernels *const sets[] = {&fm_kernels_generic_bf16, &fm_kernels_emulated_amx_bf16,
+static const fm_kernels *const sets[] = {&fm_kernels_generic_f32, &fm_kernels_emulated_amx_bf16,
                                          &fm_kernels_emulated_avx512bf16_bf16};
 enum { N_SETS = sizeof(sets) / sizeof(*sets) };
 
