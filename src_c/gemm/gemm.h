@@ -29,14 +29,18 @@
  * per step, the delta of a single output from 2.4 to 2.0 and less. */
 enum { FM_THIN = 4 };
 
-FM_INLINE void fm_thin_rows_k(const int k, const int nv, T *C, const T *A, ptrdiff_t i_step,
-                              ptrdiff_t k_step, const T *B, int64_t rows, fm_epilogue end)
+/* has_bias, has_mask: what is in end. */
+FM_INLINE void fm_thin_loop(const int k, const int nv, const int has_bias, const int has_mask, T *C,
+                            const T *A, ptrdiff_t i_step, ptrdiff_t k_step, const T *B,
+                            int64_t rows, const fm_epilogue *end)
 {
+    fm_epilogue row = {.bias = has_bias ? end->bias : NULL, .floor = end->floor};
     V b[FM_THIN][FM_NV];
     FM_EACH(q, k)
         FM_EACH(v, nv)
             b[q][v] = v_load(B + q * FM_PANEL + v * FM_LANES);
     for (int64_t i = 0; i < rows; i++, A += i_step, C += FM_PANEL) {
+        row.mask = has_mask ? end->mask + i * FM_PANEL : NULL;
         V acc[1][FM_NV];
         FM_EACH(v, nv)
             acc[0][v] = v_zero();
@@ -45,10 +49,20 @@ FM_INLINE void fm_thin_rows_k(const int k, const int nv, T *C, const T *A, ptrdi
             FM_EACH(v, nv)
                 acc[0][v] = v_fma(a, b[q][v], acc[0][v]);
         }
-        fm_finish_tile(1, nv, C, acc, &end);
-        if (end.mask)
-            end.mask += FM_PANEL;
+        fm_finish_tile(1, nv, C, acc, &row);
     }
+}
+
+FM_INLINE void fm_thin_rows_k(const int k, const int nv, T *C, const T *A, ptrdiff_t i_step,
+                              ptrdiff_t k_step, const T *B, int64_t rows, const fm_epilogue *end)
+{
+    FM_ASSERT(!end->bias || !end->mask);
+    if (end->bias)
+        fm_thin_loop(k, nv, 1, 0, C, A, i_step, k_step, B, rows, end);
+    else if (end->mask)
+        fm_thin_loop(k, nv, 0, 1, C, A, i_step, k_step, B, rows, end);
+    else
+        fm_thin_loop(k, nv, 0, 0, C, A, i_step, k_step, B, rows, end);
 }
 
 static __attribute__((noinline)) void fm_thin_rows(int64_t k, int half, T *C, const T *A,
@@ -56,9 +70,9 @@ static __attribute__((noinline)) void fm_thin_rows(int64_t k, int half, T *C, co
                                                    int64_t rows, const fm_epilogue *end)
 {
     switch (half ? FM_THIN + k : k) {
-#define FM_THIN_CASE(n)                                                           \
-    case n: fm_thin_rows_k(n, FM_NV, C, A, i_step, k_step, B, rows, *end); break; \
-    case FM_THIN + n: fm_thin_rows_k(n, FM_NV / 2, C, A, i_step, k_step, B, rows, *end); break;
+#define FM_THIN_CASE(n)                                                          \
+    case n: fm_thin_rows_k(n, FM_NV, C, A, i_step, k_step, B, rows, end); break; \
+    case FM_THIN + n: fm_thin_rows_k(n, FM_NV / 2, C, A, i_step, k_step, B, rows, end); break;
         FM_THIN_CASE(1)
         FM_THIN_CASE(2)
         FM_THIN_CASE(3)
@@ -231,11 +245,15 @@ static void fm_gemm_narrow(T *C, const T *D, int64_t ld, int64_t n, const T *A, 
 FM_INLINE V fm_fold_group(const V lanes[FM_GROUP])
 {
     V x[FM_GROUP];
-    for (int g = 0; g < FM_GROUP; g++)
+    FM_EACH(g, FM_GROUP)
         x[g] = lanes[g];
-    for (int half = FM_GROUP / 2; half > 0; half /= 2)
-        for (int g = 0; g < half; g++)
-            x[g] += x[g + half];
+#define FM_FOLD(half)                           \
+    FM_EACH(g, FM_GROUP >= 2 * half ? half : 0) \
+        x[g] += x[g + half];
+    FM_FOLD(4)
+    FM_FOLD(2)
+    FM_FOLD(1)
+#undef FM_FOLD
     return x[0];
 }
 
@@ -258,9 +276,9 @@ FM_INLINE T fm_sum16(const V lanes[FM_GROUP])
 /* Lanes i with first + i < n keep their value, the others become 0. */
 FM_INLINE V fm_keep_below(V x, int64_t first, int64_t n)
 {
-    V index;
-    for (int i = 0; i < FM_LANES; i++)
-        index[i] = (T)i;
+#define FM_NUMBER(i, h) (T)(i)
+    const V index = {FM_EACH_LANE(FM_NUMBER, 0)};
+#undef FM_NUMBER
     return v_select(v_lt(index, v_set1((T)(n - first))), x, v_zero());
 }
 
@@ -327,9 +345,9 @@ FM_INLINE void fm_dot_rows(const int nn, T *C, int64_t ld, const T *A, ptrdiff_t
     for (; i < rows; i++)
         fm_tile_dot(1, nn, (V(*)[FM_LANES])(sums[0] + i), A + i * FM_PANEL, a_panel, W, w_panel, k);
     for (; i < FM_LANES; i++)
-        for (int j = 0; j < nn; j++)
+        FM_EACH(j, nn)
             sums[j][i] = v_zero();
-    for (int j = 0; j < nn; j++)
+    FM_EACH(j, nn)
         v_store_part(C + j * ld, v_sum_each(sums[j]) + v_set1(bias[j]), rows);
 }
 

@@ -152,7 +152,7 @@ FM_INLINE uint32_t v_nonzero_lanes(V a)
 {
     const VI set = v_bits(a) != 0;
     uint32_t lanes = 0;
-    for (int i = 0; i < FM_LANES; i++)
+    FM_EACH(i, FM_LANES)
         lanes |= (uint32_t)(set[i] & 1) << i;
     return lanes;
 }

@@ -50,7 +50,7 @@ FM_INLINE V v_fnma(V a, V b, V c) { return c - a * b; }
 
 FM_INLINE V v_sqrt(V a)
 {
-    for (int i = 0; i < FM_LANES; i++)
+    FM_EACH(i, FM_LANES)
         a[i] = (T)sqrt(a[i]); /* exact for float too: double has twice the bits */
     return a;
 }
