@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse, sparray, spmatrix
 from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import __version__, _convert, _core, _files, _network, _structure, _summary
+from ._checkpoint import Keeper
 from ._families import Choice
 from ._parameters import FAMILIES, named
 from ._sklearn import check_sample_weight, fit_context
@@ -37,9 +39,11 @@ from ._training import (
     Session,
     State,
     StochasticFit,
+    Tasks,
     Values,
     random_stream,
 )
+from .callbacks import Callback, Checkpoint
 from .optimizers import is_stochastic
 
 _log = logging.getLogger(__package__)
@@ -93,7 +97,7 @@ def _to_csr(X: Any) -> Any:
     return X.tocsr() if issparse(X) else X
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(CallbackSupportMixin, BaseEstimator):
     """What both estimators share."""
 
     if TYPE_CHECKING:  # scikit-learn's methods, which have no annotations
@@ -265,12 +269,14 @@ class BaseMLP(BaseEstimator):
         self, train: Data, validation: Data, *, incremental: bool = False, classes: Any = None
     ) -> Self:
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
+        tasks = self._tasks(train, incremental) if "_skl_callbacks" in self.__dict__ else None
         before = self.__dict__.copy()
         fit = None
         try:
             with random_stream(self.random_state) as rng:
                 fit = self._prepare(train, validation, rng, fresh, incremental, classes)
                 _log.info("%s: accelerated", type(self).__name__)
+                keepers = self._attach(fit, tasks) if tasks is not None else []
                 fit.run()
             if not incremental and hasattr(self, "_session"):
                 self._session.finish()
@@ -290,7 +296,28 @@ class BaseMLP(BaseEstimator):
                 self.__dict__.clear()
                 self.__dict__.update(before)
             raise
+        for keeper in keepers:
+            keeper.end(fit.state)
+        if tasks is not None:
+            tasks.end()
         return self
+
+    def _attach(self, fit: StochasticFit | LBFGSFit, tasks: Tasks) -> list[Keeper]:
+        """Attach the user's callbacks to a fit, which may go on from a checkpoint then."""
+        own = [callback for callback in self._skl_callbacks if isinstance(callback, Callback)]
+        keepers = [Keeper(fit, callback) for callback in own if isinstance(callback, Checkpoint)]
+        for keeper in keepers:
+            keeper.resume()
+        others = [callback for callback in own if not isinstance(callback, Checkpoint)]
+        fit.show(tasks, [*others, *keepers])
+        return keepers
+
+    def _tasks(self, train: Data, incremental: bool) -> Tasks:
+        """Begin to tell scikit-learn's callbacks of a fit."""
+        # SciPy does not say before an iteration whether there will be one.
+        n_epochs = self.max_iter if is_stochastic(self.solver) else self.max_iter + 1
+        context = self._init_callback_context(max_subtasks=1 if incremental else n_epochs)
+        return Tasks(self, context, train)
 
     def _prepare(
         self,

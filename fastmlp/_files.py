@@ -28,7 +28,7 @@ import math
 import operator
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,7 @@ _LABELS = ("y_type_", "sparse_input_", "classes_")  # what LabelBinarizer.fit fi
 # ------------------------------------------------------------------------------------------ save
 def save(est: Any, path: str | os.PathLike[str]) -> None:
     """Write the file of a fitted estimator."""
-    cls = type(est)
-    if cls.__module__.partition(".")[0] != __package__:
-        raise ValueError(
-            f"save_model stores MLPClassifier and MLPRegressor, not their subclass {cls.__name__}."
-        )
+    cls = _stored_class(est)
     check_is_fitted(est, "coefs_")
     est._validate_params()
     state = est.__getstate__()
@@ -104,6 +100,22 @@ def _layers(est: Any) -> list[dict[str, Any]]:
     for layer in layers[:-1] if structure.get("residual") else []:
         layer["residual"] = True
     return layers
+
+
+def _stored_class(est: Any) -> type:
+    cls = type(est)
+    if cls.__module__.partition(".")[0] != __package__:
+        raise ValueError(
+            f"save_model stores MLPClassifier and MLPRegressor, not their subclass {cls.__name__}."
+        )
+    return cls
+
+
+def parameters(est: Any, without: Sequence[str]) -> tuple[list[NDArray], dict[str, Any]]:
+    """Return arrays and JSON of the parameters, except some, as a file would hold them."""
+    writer, params = _Writer(), est.get_params(deep=False)
+    forms = {name: writer.form(v, name) for name, v in params.items() if name not in without}
+    return list(writer.tensors.values()), {"class": _stored_class(est).__name__, **forms}
 
 
 def _routing(est: Any) -> dict[str, dict[str, bool | str]]:

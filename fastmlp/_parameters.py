@@ -662,8 +662,8 @@ ATTRIBUTES = {
         """
         Why the last call stopped: the parameter that ended it, 'n_iter_no_change', 'max_iter',
         'target_loss', 'target_score', 'time_limit', for 'lbfgs' also 'tol' and 'max_fun'; or
-        'interrupted' by Ctrl-C, or 'abnormal' if 'lbfgs' found no better weights. None after a
-        `partial_fit` that ended with its epoch.
+        'callback', 'interrupted' by Ctrl-C, or 'abnormal' if 'lbfgs' found no better weights. None
+        after a `partial_fit` that ended with its epoch.
         """,
     ),
     "t_": Attribute("int", "Number of samples trained on, each counted once per epoch."),

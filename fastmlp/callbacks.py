@@ -1,18 +1,33 @@
 """Parts of training that are told when an epoch has ended.
 
-The estimators attach those here as their parameters ask for them, and in this order, which is that
-of scikit-learn's side effects: report, validation, progress, best weights, learning rate, patience;
-then the goals at which training ends.
+:class:`Logger`, :class:`CSVLogger` and :class:`Checkpoint` are for users, who attach them, or a
+:class:`Callback` of their own, by ``set_callbacks``, beside those of :mod:`sklearn.callback`::
+
+    MLPClassifier(random_state=0).set_callbacks(Checkpoint("fit.safetensors"), Logger()).fit(X, y)
+
+Clones share them, as they share scikit-learn's; several fits at once therefore need files of
+different names.
+
+The others the estimators attach themselves, as their parameters ask for them, and in this order,
+which is that of scikit-learn's side effects: report, validation, progress, best weights, learning
+rate, patience; then the goals at which training ends, and what users have attached.
 """
 
+import csv
+import logging
+import os
 import time
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 __all__ = [
     "BestScore",
+    "CSVLogger",
     "Callback",
+    "Checkpoint",
     "LearningRate",
+    "Logger",
     "LossProgress",
     "LossReport",
     "Patience",
@@ -28,13 +43,119 @@ class Callback:
     """Listens to training: to epochs of mini-batches, or iterations of 'lbfgs'.
 
     The state that it is given has the numbers that become the estimator's fitted attributes:
-    `epoch`, `loss`, `samples_seen`, `loss_curve`, `best_loss`, `validation_scores`,
-    `validation_loss_curve`, `best_validation_score`, `no_improvement_count`, `stop_reason`,
-    `coefs` and `intercepts`.
+    `epoch`, `loss`, `samples_seen`, `loss_curve`, `learning_rate_curve`, `best_loss`,
+    `validation_scores`, `validation_loss_curve`, `best_validation_score`, `no_improvement_count`,
+    `stop_reason`, `coefs` and `intercepts`. Those that a fit has no use for are missing or None.
+    Weights are up to date in fits with validation data, and of 'lbfgs'; else they are those before
+    training, and a callback of scikit-learn's protocol can ask for a `fitted_estimator`.
     """
 
     def on_epoch_end(self, state: Any) -> bool | None:
         """Look at the state after an epoch, or change it; return whether to stop training."""
+
+    # scikit-learn's protocol, by which `set_callbacks` knows a callback.
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Nothing to do before a fit."""
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Nothing to do after a fit."""
+
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
+        """Nothing to do before an epoch."""
+
+    def on_fit_task_end(self, estimator: Any, context: Any) -> None:
+        """Nothing to do after an epoch."""
+
+
+def _figures(state: Any) -> dict[str, float]:
+    """Return the figures of the last epoch by name."""
+    epoch = len(getattr(state, "loss_curve", ())) or state.epoch
+    figures = {"epoch": epoch, "loss": state.loss}
+    for name, curve in (
+        ("learning_rate", "learning_rate_curve"),
+        ("validation_score", "validation_scores"),
+        ("validation_loss", "validation_loss_curve"),
+    ):
+        values = getattr(state, curve, None)
+        if values:
+            figures[name] = values[-1]
+    return figures
+
+
+class Logger(Callback):
+    """Logs the figures of every epoch: loss, learning rate, validation score and loss.
+
+    Parameters
+    ----------
+    name : str, default="fastmlp"
+        Name of a logger of :mod:`logging`.
+    level : int, default=logging.INFO
+        Level of the messages.
+    """
+
+    def __init__(self, name: str = "fastmlp", level: int = logging.INFO) -> None:
+        self.name, self.level = name, level
+
+    def on_epoch_end(self, state: Any) -> None:
+        logger = logging.getLogger(self.name)
+        if logger.isEnabledFor(self.level):
+            figures = (f"{name} {value:.6g}" for name, value in _figures(state).items())
+            logger.log(self.level, ", ".join(figures))
+
+
+class CSVLogger(Callback):
+    """Writes the figures of every epoch as a row of a CSV file.
+
+    Columns are `epoch`, `loss` and as there are such `learning_rate`, `validation_score` and
+    `validation_loss`. Epochs count from 1 since training from scratch began, which begins the file
+    anew; a warm start, `partial_fit`, and a fit that a :class:`Checkpoint` continues append to it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Name of the file.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = os.fspath(path)
+
+    def on_epoch_end(self, state: Any) -> None:
+        row = _figures(state)
+        is_first = row["epoch"] == 1
+        with open(self.path, "w" if is_first else "a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if is_first:
+                writer.writerow(row)
+            writer.writerow(row.values())
+
+
+class Checkpoint(Callback):
+    """Saves a fit to a file, from which the same fit goes on if it has been cut short.
+
+    A second `fit` of an equal estimator on equal data, after a crash or Ctrl-C, ends with the same
+    bits as one that was never interrupted. The file is a model file, which
+    :func:`fastmlp.load_model` reads as the estimator of that epoch; it is replaced when the next
+    one is complete, and removed when the fit has ended, except by `time_limit` or Ctrl-C.
+
+    It needs a solver that trains by mini-batches, an integer as `random_state`, and parameters that
+    `save_model` can store; `partial_fit` has none.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Name of the file. If there is one of another fit, of other parameters (`n_jobs`, `verbose`
+        and `time_limit` excepted), data or initial weights, `fit` raises a ``ValueError``.
+    every : int, default=1
+        Number of epochs between two checkpoints.
+    resume : bool, default=True
+        Whether to go on from the file if there is one. Otherwise it is replaced.
+    """
+
+    def __init__(self, path: str | os.PathLike, every: int = 1, *, resume: bool = True) -> None:
+        if not isinstance(every, Integral) or isinstance(every, bool) or every < 1:
+            raise ValueError(f"every must be an int of at least 1, got {every!r}.")
+        self.path, self.every, self.resume = os.fspath(path), int(every), resume
 
 
 class LossReport(Callback):

@@ -85,7 +85,8 @@ MAY_IMPORT = {
     "_config": {"_core"},
     "mlp": {"_base", "_files", "_parameters", "_training", "_sklearn", *FAMILIES},
     "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
-    | {"_files", "_convert", "_structure", "_summary", "optimizers"},
+    | {"_checkpoint", "_files", "_convert", "_structure", "_summary", "callbacks", "optimizers"},
+    "_checkpoint": {"_files", "_training", "callbacks"},
     "_convert": {"_network", "_structure", "_families", "_parameters", "_sklearn"},
     "_files": {"_safetensors", "_parameters", "_network", "_structure", "_training", "_families"}
     | {"optimizers", "schedules"},
@@ -106,6 +107,7 @@ MAY_IMPORT = {
     | {"callbacks", "schedules"},
     "_training.session": {"_network", "optimizers", "schedules", "_core"},
     "_training.state": {"_structure"},
+    "_training.tasks": {"_training.state", "callbacks"},
     "_training.problem": {"_training.targets", "_network"},
     "_training.targets": {"_families", "activations", "losses", "_core", "_sklearn"},
     "_training.random": {"_core"},

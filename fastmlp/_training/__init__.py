@@ -9,6 +9,7 @@
     fit         what both kinds of training share
     stochastic  training by mini-batches
     lbfgs       training by L-BFGS
+    tasks       a fit as scikit-learn's callbacks see it
 
 A fit (``StochasticFit`` or ``LBFGSFit``) is made of an estimator's parameters, a problem and a
 state, and refuses there what it must. Then it is run. What it finds is in the state, which is
@@ -31,6 +32,7 @@ from .targets import (
     encode_labels,
     ordered_quantiles,
 )
+from .tasks import Tasks
 
 __all__ = [
     "Evaluation",
@@ -40,6 +42,7 @@ __all__ = [
     "Session",
     "State",
     "StochasticFit",
+    "Tasks",
     "Values",
     "class_weights",
     "d2_of_quantiles",

@@ -1,7 +1,7 @@
 """What all fits share."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..callbacks import (
 from .evaluation import Evaluation
 from .problem import Problem
 from .state import State
+from .tasks import Tasks
 
 
 class Fit:
@@ -43,6 +44,8 @@ class Fit:
     """
 
     evaluation: Evaluation | None = None
+    tasks: Tasks | None = None
+    further: Sequence[Callback] = ()
     deadline = np.inf
 
     def __init__(
@@ -78,6 +81,14 @@ class Fit:
         )
         self.state.start_validation(with_loss, self.est.early_stopping)
 
+    def show(self, tasks: Tasks, further: Sequence[Callback]) -> None:
+        """Show what follows to the user's callbacks."""
+        self.tasks, self.further = tasks, further
+        tasks.watch(self.state, self.refresh)
+
+    def refresh(self) -> None:
+        """Bring the state's weights up to date."""
+
     def _start_clock(self) -> None:
         if self.est.time_limit is not None:
             self.deadline = time.monotonic() + self.est.time_limit
@@ -94,6 +105,7 @@ class Fit:
         yield BestScore(keep_weights=est.early_stopping)
 
     def _goals(self) -> Iterator[Callback]:
+        """What may end training; scikit-learn's callbacks are told when all is known."""
         est = self.est
         if est.target_loss is not None:
             yield TargetLoss(est.target_loss, est.verbose)
@@ -101,3 +113,6 @@ class Fit:
             yield TargetScore(est.target_score, est.verbose)
         if est.time_limit is not None:
             yield TimeLimit(self.deadline, est.verbose)
+        yield from self.further
+        if self.tasks is not None:
+            yield self.tasks

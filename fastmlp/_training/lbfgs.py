@@ -83,6 +83,8 @@ class LBFGSFit(Fit):
             options["iprint"] = 1 if est.verbose >= 1 else -1
         listeners = [callback.on_epoch_end for callback in self._callbacks()]
         state.stop_reason = None
+        if self.tasks is not None:
+            self.tasks.begin()
         try:
             with single_threaded_blas():
                 result = scipy.optimize.minimize(
@@ -135,7 +137,10 @@ class LBFGSFit(Fit):
             for listener in listeners:
                 stop = listener(state) or stop
             if stop:
+                state.stop_reason = state.stop_reason or "callback"
                 raise StopIteration
+            if self.tasks is not None:
+                self.tasks.begin()
 
         return tell
 

@@ -148,6 +148,7 @@ class Session:
 
     finished = False
     _open: _Open | None = None
+    _lent: _Open | None = None  # as long as somebody trains
 
     def __init__(self, rule: Optimizer, schedule: Schedule, learning_rate_init: float) -> None:
         if isinstance(rule, Adam):
@@ -179,8 +180,10 @@ class Session:
                 opened = _Open(net, config, max_rows, max_nnz)
             averages = None
             opened.net.step = optimizer.t
+            self._lent = opened
             yield opened.net
         finally:
+            self._lent = None
             if opened is not None:
                 optimizer.t = opened.net.step
                 opened.net.release_data()
@@ -193,7 +196,9 @@ class Session:
 
     def stored(self) -> dict[str, Any]:
         """Return all there is to remember as arrays, builtins and public classes."""
-        return vars(self.optimizer) | {"averages": self._averages()}
+        opened, optimizer = self._open or self._lent, self.optimizer
+        t = optimizer.t if opened is None else opened.net.step
+        return vars(optimizer) | {"averages": self._averages(), "t": t}
 
     @classmethod
     def restored(cls, stored: dict[str, Any]) -> Self:
@@ -203,7 +208,7 @@ class Session:
         return session
 
     def _averages(self) -> tuple[tuple[int, ...], NDArray] | None:
-        opened, optimizer = self._open, self.optimizer
+        opened, optimizer = self._open or self._lent, self.optimizer
         averages = optimizer.averages if opened is None else opened.averages()
         if averages is None or has_average(optimizer.rule, averages[1]):
             return averages

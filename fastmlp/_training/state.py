@@ -70,7 +70,7 @@ class State:
     layout: tuple[tuple[int, ...], Structure]
 
     def __init__(self, coefs: list[NDArray], intercepts: list[NDArray]) -> None:
-        self._fresh = True
+        self.fresh = True
         self.published = False
         self.coefs, self.intercepts = coefs, intercepts
         self.epoch = self.samples_seen = 0
@@ -79,7 +79,7 @@ class State:
     def of(cls, est: Any) -> "State":
         """Return the state to go on from: where the estimator's last fit ended."""
         state = cls(*joined(vars(est), est.coefs_, est.intercepts_))
-        state._fresh = False
+        state.fresh = False
         found = est.__dict__
         weights = ("coefs", "intercepts")
         state.__dict__.update(
@@ -149,7 +149,7 @@ class State:
         for own, attribute in PUBLISHED.items():
             if own in found:
                 attributes[attribute] = found[own]
-            elif self._fresh:  # of an earlier fit
+            elif self.fresh:  # of an earlier fit
                 attributes.pop(attribute, None)
         for attribute in ATTRIBUTES:
             attributes.pop(attribute, None)

@@ -20,6 +20,7 @@ from .mixup import Mixup
 from .problem import Problem
 from .random import shuffler
 from .session import Session, load_weights, store_weights
+from .state import State
 
 # Work handed to C at once, in floating point operations. Python, and with it Ctrl-C, gets its turn
 # in between. Counted rather than timed, so that sums over several calls are taken in the same
@@ -46,7 +47,15 @@ class StochasticFit(Fit):
         self.batch_size = self._batch_size()
         self._check_batches()
 
-        asked = asked_dtype(est)
+        self._take_weights()
+        self.y = problem.targets.coded(self.dtype)
+        if validation is not None:
+            self._watch(validation, self.dtype, is_own)
+        state.start_curves(est.early_stopping)
+
+    def _take_weights(self) -> None:
+        """Prepare the state's weights for the net."""
+        state, asked = self.state, asked_dtype(self.est)
         state.coefs = make_writable(state.coefs, asked)
         state.intercepts = make_writable(state.intercepts, asked)
         # The wider of both dtypes if X has another than the weights, as in NumPy's products, unless
@@ -55,10 +64,13 @@ class StochasticFit(Fit):
         if any(a.dtype != self.dtype for a in [*self.coefs, *self.intercepts]):
             flat = flatten(self.coefs, self.intercepts, self.dtype)
             self.coefs, self.intercepts = views(flat, *state.layout, running=True)
-        self.y = problem.targets.coded(self.dtype)
-        if validation is not None:
-            self._watch(validation, self.dtype, is_own)
-        state.start_curves(est.early_stopping)
+
+    def go_on(self, state: State, rng: dict[str, Any], order: NDArray) -> None:
+        """Go on from a later state of the same fit."""
+        self.state.__dict__.update(state.__dict__ | {"fresh": self.state.fresh})
+        self._take_weights()
+        self.rng.set_state(rng)
+        self.order[...] = order
 
     def _check_averaging(self) -> None:
         """Refuse averages of weights among running means that were taken with other weights."""
@@ -145,7 +157,7 @@ class StochasticFit(Fit):
                 state.stop_reason = "interrupted"
                 warnings.warn("Training interrupted by user.", stacklevel=2)
             finally:
-                self._store()
+                self.refresh()
                 state.publish(est)
             overflow = not net.state_is_finite()
         if est.early_stopping and (state.stop_reason or not self.incremental):
@@ -169,8 +181,9 @@ class StochasticFit(Fit):
         train, batch_size, n_threads = self.net.train, self.batch_size, self.problem.n_threads
         runs, clock, deadline = self._runs(), time.monotonic, self.deadline
         listeners = [callback.on_epoch_end for callback in self._callbacks()]
+        epochs = range(state.epoch, est.max_iter)
 
-        for _ in range(est.max_iter):
+        for _ in epochs if self.tasks is None else self.tasks.each(epochs):
             if shuffle is not None:
                 # In place: each epoch permutes the order of the one before.
                 shuffle(order)
@@ -185,6 +198,8 @@ class StochasticFit(Fit):
             for listener in listeners:
                 stop = listener(state) or stop
             if stop:
+                if not self.incremental:
+                    state.stop_reason = state.stop_reason or "callback"
                 return
         state.stop_reason = "max_iter"
         warnings.warn(
@@ -232,11 +247,10 @@ class StochasticFit(Fit):
         yield from self._goals()
 
     def _evaluate(self) -> tuple[float, float]:
-        self._store()
+        self.refresh()
         return self.evaluation(self.coefs, self.intercepts)
 
-    def _store(self) -> None:
-        """Bring the published weights up to date."""
+    def refresh(self) -> None:
         state = self.state
         store_weights(self.net, (self.coefs, self.intercepts))
         if self.coefs is not state.coefs:
