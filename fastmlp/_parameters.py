@@ -239,7 +239,10 @@ PARAMETERS = {
         ["verbose"],
         "bool | int",
         "bool or int",
-        "Whether to print loss and validation score of each epoch.",
+        """
+        Whether to print loss and validation score of each epoch. 2: a progress bar instead, if the
+        package tqdm is installed.
+        """,
     ),
     "warm_start": _flag(
         False,

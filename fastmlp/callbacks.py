@@ -21,6 +21,8 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
+from ._optional import optional
+
 __all__ = [
     "BestScore",
     "CSVLogger",
@@ -31,6 +33,7 @@ __all__ = [
     "LossProgress",
     "LossReport",
     "Patience",
+    "ProgressBar",
     "ScoreProgress",
     "TargetLoss",
     "TargetScore",
@@ -163,6 +166,26 @@ class LossReport(Callback):
 
     def on_epoch_end(self, state: Any) -> None:
         print(f"Iteration {state.epoch}, loss = {state.loss:.8f}")
+
+
+class ProgressBar(Callback):
+    """Shows a bar of tqdm: epochs, time left, loss and validation score.
+
+    Parameters
+    ----------
+    n_epochs : int
+        How many there are at most.
+    """
+
+    def __init__(self, n_epochs: int) -> None:
+        tqdm = optional("tqdm.auto", "progress", "The progress bar of verbose=2")
+        self.bar = tqdm.tqdm(total=n_epochs, unit="epoch")
+
+    def on_epoch_end(self, state: Any) -> None:
+        figures = _figures(state)
+        shown = {name: figures[name] for name in ("loss", "validation_score") if name in figures}
+        self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(state.epoch - self.bar.n)
 
 
 class _Progress(Callback):

@@ -149,7 +149,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         as progress. For 'lbfgs': training stops when no entry of the projected gradient is larger.
 
     verbose : bool or int, default=False
-        Whether to print loss and validation score of each epoch.
+        Whether to print loss and validation score of each epoch. 2: a progress bar instead, if the
+        package tqdm is installed.
 
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the previous call instead of new random ones.
@@ -911,7 +912,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         as progress. For 'lbfgs': training stops when no entry of the projected gradient is larger.
 
     verbose : bool or int, default=False
-        Whether to print loss and validation score of each epoch.
+        Whether to print loss and validation score of each epoch. 2: a progress bar instead, if the
+        package tqdm is installed.
 
     warm_start : bool, default=False
         Whether `fit` continues from the weights of the previous call instead of new random ones.

@@ -3,11 +3,13 @@
 import csv
 import logging
 import os
+import sys
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
+from sklearn.callback import ProgressBar as ScikitProgressBar
 from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
@@ -159,6 +161,15 @@ def test_scoring_monitor_in_a_grid_search():
     assert all(0 <= row["accuracy"] <= 1 for row in log)
 
 
+def test_progress_bar_of_scikit_learn(capsys):
+    pytest.importorskip("rich")
+    search = GridSearchCV(MLPClassifier(**SMALL), {"alpha": [0.1, 1.0]}, cv=2)
+    search.set_callbacks(ScikitProgressBar(max_propagation_depth=None)).fit(X, y)
+    shown = capsys.readouterr().out
+    assert shown.count("MLPClassifier - fit") >= 5
+    assert "_skl_callbacks" not in vars(search.best_estimator_)
+
+
 def test_scoring_monitor_with_sample_weight():
     monitor = ScoringMonitor(scoring="accuracy")
     est = MLPClassifier(**SMALL).set_callbacks(monitor).fit(X, y, sample_weight=(y > 0) * 1.0)
@@ -202,6 +213,28 @@ def test_csv_logger_goes_on_with_partial_fit(tmp_path):
     for _ in range(3):
         est.partial_fit(X, z)
     assert len((tmp_path / "fit.csv").read_text().splitlines()) == 4
+
+
+# ---------------------------------------------------------------------------------- progress bar
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_progress_bar(solver, capsys):
+    pytest.importorskip("tqdm")
+    est = MLPRegressor(**SMALL, solver=solver, verbose=2).fit(X, z, X_val=X, y_val=z)
+    out, err = capsys.readouterr()
+    assert "Iteration" not in out
+    assert "score" not in out
+    assert f"{est.n_iter_}/6" in err
+    assert f"loss={est.loss_:.3g}" in err.rpartition("epoch")[2]
+    assert f"validation_score={est.validation_scores_[-1]:.3g}" in err
+    est.set_params(solver="adam").partial_fit(X, z)
+    assert capsys.readouterr().out.startswith("Iteration 1, loss")
+
+
+def test_progress_bar_without_tqdm(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.warns(UserWarning, match=r"pip install 'fastmlp\[progress\]'"):
+        MLPRegressor(**SMALL, verbose=2).fit(X, z)
+    assert capsys.readouterr().out.count("Iteration") == 6
 
 
 # ----------------------------------------------------------------------------------- checkpoints

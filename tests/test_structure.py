@@ -96,7 +96,7 @@ MAY_IMPORT = {
     "_structure": set(),
     **{name: {"_families"} for name in FAMILIES},
     "_families": {"_sklearn"},
-    "callbacks": set(),
+    "callbacks": {"_optional"},
     "_training.mixup": {"_training.problem"},
     "_training.fit": {"_training.*", "_network", "callbacks"},
     "_training.evaluation": {"_training.*", "_network", "_structure", "_core"},

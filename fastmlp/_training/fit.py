@@ -1,6 +1,7 @@
 """What all fits share."""
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from .._network import net_dtype
 from ..callbacks import (
     BestScore,
     Callback,
+    LossReport,
+    ProgressBar,
     ScoreProgress,
     TargetLoss,
     TargetScore,
@@ -47,6 +50,7 @@ class Fit:
     tasks: Tasks | None = None
     further: Sequence[Callback] = ()
     deadline = np.inf
+    prints_loss = True  # with verbose
 
     def __init__(
         self,
@@ -97,12 +101,29 @@ class Fit:
         """Return score and loss on the validation data."""
         raise NotImplementedError
 
-    def _score_listeners(self) -> Iterator[Callback]:
-        est = self.est
-        yield Validation(self._evaluate, est.verbose)
-        if est.early_stopping:
-            yield ScoreProgress(est.tol)
-        yield BestScore(keep_weights=est.early_stopping)
+    def _bar(self) -> ProgressBar | None:
+        """Return the progress bar, if it is wanted."""
+        if self.est.verbose != 2 or self.incremental:
+            return None
+        try:
+            return ProgressBar(self.est.max_iter)
+        except ImportError as error:
+            warnings.warn(f"{error}. There is text instead.", stacklevel=2)
+            return None
+
+    def _reports(self) -> Iterator[Callback]:
+        """What prints, and what looks at the validation data."""
+        est, bar = self.est, self._bar()
+        prints = bool(est.verbose) and bar is None
+        if prints and self.prints_loss:
+            yield LossReport()
+        if self.evaluation is not None:
+            yield Validation(self._evaluate, prints)
+            if est.early_stopping:
+                yield ScoreProgress(est.tol)
+            yield BestScore(keep_weights=est.early_stopping)
+        if bar is not None:
+            yield bar
 
     def _goals(self) -> Iterator[Callback]:
         """What may end training; scikit-learn's callbacks are told when all is known."""

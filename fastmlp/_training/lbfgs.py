@@ -38,6 +38,8 @@ class LBFGSFit(Fit):
     dtype of its starting point, so these are computed in float32 if X and the initial weights are.
     """
 
+    prints_loss = False
+
     def _begin(self, validation: Problem | None) -> None:
         self._check_parameters()
         if validation is not None:
@@ -119,11 +121,10 @@ class LBFGSFit(Fit):
 
     def _callbacks(self) -> Iterator[Callback]:
         est = self.est
-        if self.evaluation is not None:
-            yield from self._score_listeners()
-            if est.early_stopping:
-                what = "Validation score"
-                yield Patience(est.n_iter_no_change, est.tol, what, None, est.verbose)
+        yield from self._reports()
+        if self.evaluation is not None and est.early_stopping:
+            what = "Validation score"
+            yield Patience(est.n_iter_no_change, est.tol, what, None, est.verbose)
         yield from self._goals()
 
     def _after_iteration(self, listeners: list[Callable[[State], bool | None]]) -> Callable:

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from .. import _core
 from .._network import asked_dtype, count, flatten, make_writable, views
 from .._parameters import named
-from ..callbacks import Callback, LearningRate, LossProgress, LossReport, Patience
+from ..callbacks import Callback, LearningRate, LossProgress, Patience
 from ..schedules import CONSTANT
 from .fit import Fit
 from .mixup import Mixup
@@ -233,10 +233,7 @@ class StochasticFit(Fit):
     def _callbacks(self) -> Iterator[Callback]:
         """What listens, in the order of scikit-learn's side effects."""
         est, optimizer = self.est, self.state.session.optimizer
-        if est.verbose:
-            yield LossReport()
-        if self.evaluation is not None:
-            yield from self._score_listeners()
+        yield from self._reports()
         what = "Validation score"
         if not est.early_stopping:
             yield LossProgress(est.tol)
