@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from . import activations, callbacks, initializers, losses, optimizers, schedules
+from . import activations, callbacks, display, initializers, losses, optimizers, schedules
 from ._c import to_c
 from ._config import show_config
 from ._onnx import register_onnx_converters, to_onnx
@@ -15,6 +15,7 @@ __all__ = [
     "__version__",
     "activations",
     "callbacks",
+    "display",
     "initializers",
     "load_model",
     "losses",

@@ -1,7 +1,7 @@
 """A network as a table in text."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
@@ -12,18 +12,40 @@ _TITLES = ("layer", "units", "activation", "besides", "parameters")
 _TO_THE_RIGHT = (1, 4)
 
 
-def summary(est: Any) -> str:
-    """Return the table of a fitted estimator."""
+class LayerSummary(NamedTuple):
+    """What there is to say of a layer in a word or two."""
+
+    name: str
+    units: int
+    activation: str
+    besides: str
+    parameters: int
+
+
+def layers_of(est: Any) -> list[LayerSummary]:
+    """Return the layers of a fitted estimator, its input first."""
     check_is_fitted(est, "coefs_")
     coefs, _ = _network.parameters(est, est.n_features_in_)
     numbers = _numbers_of_parameters(est)
-    rows = [("input", f"{est.n_features_in_:,}", "", "", "")]
+    found = [LayerSummary("input", est.n_features_in_, "", "", 0)]
     for i, activation in enumerate(_network.activations(est)):
-        kind = "output" if i == len(coefs) - 1 else "hidden"
-        row = (kind, f"{coefs[i].shape[1]:,}", _activation(activation), _besides(est, i))
-        rows.append((*row, f"{numbers[i]:,}"))
+        name = "output" if i == len(coefs) - 1 else "hidden"
+        row = (_activation(activation), _besides(est, i), numbers[i])
+        found.append(LayerSummary(name, coefs[i].shape[1], *row))
+    return found
+
+
+def summary(est: Any) -> str:
+    """Return the table of a fitted estimator."""
+    found = layers_of(est)
+    rows = [
+        (layer.name, f"{layer.units:,}", *layer[2:4], f"{layer.parameters:,}") for layer in found
+    ]
+    rows[0] = (*rows[0][:4], "")  # the input has none
     n_bytes = sum(a.nbytes for a in _arrays(est))
-    total = ("total", "", "", f"{_size(n_bytes)} of {coefs[0].dtype}", f"{sum(numbers):,}")
+    n_parameters = sum(layer.parameters for layer in found)
+    memory = f"{_size(n_bytes)} of {est.coefs_[0].dtype}"
+    total = ("total", "", "", memory, f"{n_parameters:,}")
     return "\n".join([_title(est), "", *_aligned([_TITLES, *rows, total])])
 
 

@@ -72,7 +72,7 @@ SIMD_SIDE = [
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
 FAMILIES = {"activations", "initializers", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
-    "__init__": {"mlp", "_c", "_config", "_onnx", "_patch", *FAMILIES, "callbacks"},
+    "__init__": {"mlp", "_c", "_config", "_onnx", "_patch", *FAMILIES, "callbacks", "display"},
     "__main__": {"_commands", "_patch"},
     "_commands": {"_optional", "_safetensors", "mlp"},
     "_summary": {"_network", "_structure"},
@@ -97,6 +97,7 @@ MAY_IMPORT = {
     **{name: {"_families"} for name in FAMILIES},
     "_families": {"_sklearn"},
     "callbacks": {"_optional"},
+    "display": {"_base", "_optional", "_summary"},
     "_training.mixup": {"_training.problem"},
     "_training.fit": {"_training.*", "_network", "callbacks"},
     "_training.evaluation": {"_training.*", "_network", "_structure", "_core"},
