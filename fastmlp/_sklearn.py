@@ -5,11 +5,13 @@ wording of scikit-learn's warnings, the checks that its other estimators share. 
 moves one of them, this is the file to change.
 """
 
+import functools
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sklearn.base import _fit_context
+from sklearn import config_context, get_config
+from sklearn.callback import with_callbacks
 from sklearn.utils import metaestimators
 from sklearn.utils._param_validation import (
     Interval,
@@ -29,9 +31,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 def fit_context(method: F) -> F:
     """Decorate fit and partial_fit: the constructor's parameters are validated before.
 
-    The functions of scikit-learn that are called inside do not validate theirs.
+    As scikit-learn's own decorator does, whose contexts take a fifteenth of a small fit: one lets
+    the functions of scikit-learn that are called inside not validate their arguments, here
+    ``without_validation`` says which; one ends callbacks, here only if there are any.
     """
-    return _fit_context(prefer_skip_nested_validation=True)(method)
+    managed = with_callbacks(method)
+
+    @functools.wraps(method)
+    def checked(est: Any, *args: Any, **kwargs: Any) -> Any:
+        goes_on = method.__name__ == "partial_fit" and "coefs_" in vars(est)
+        if not goes_on and not get_config()["skip_parameter_validation"]:
+            est._validate_params()
+        call = managed if "_skl_callbacks" in vars(est) else method
+        return call(est, *args, **kwargs)
+
+    return cast(F, checked)
+
+
+# A context in which functions of scikit-learn do not validate their arguments: up to 0.1 ms each.
+without_validation = functools.partial(config_context, skip_parameter_validation=True)
 
 
 def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]:
@@ -55,4 +73,5 @@ __all__ = [
     "is_first_partial_fit",
     "original",
     "validate_parameter_constraints",
+    "without_validation",
 ]

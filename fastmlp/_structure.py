@@ -45,7 +45,9 @@ def projections(widths: Sequence[int], structure: Structure) -> list[Part]:
 
 def norms(widths: Sequence[int], structure: Structure, running: bool) -> list[Part]:
     """Return the vectors of normalised layers, in the order of ``intercepts``."""
-    kinds = list(enumerate(structure.get("normalization", ())))
+    if "normalization" not in structure:
+        return []
+    kinds = list(enumerate(structure["normalization"]))
     parts = [Part(a, i, (widths[i + 1],)) for a in TRAINED for i, kind in kinds if kind]
     if running:
         parts += [Part(a, i, (widths[i + 1],)) for a in RUNNING for i, k in kinds if k == "batch"]

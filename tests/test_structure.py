@@ -100,9 +100,9 @@ MAY_IMPORT = {
     "display": {"_base", "_optional", "_summary"},
     "_training.mixup": {"_training.problem"},
     "_training.fit": {"_training.*", "_network", "callbacks"},
-    "_training.evaluation": {"_training.*", "_network", "_structure", "_core"},
+    "_training.evaluation": {"_training.*", "_network", "_structure", "_core", "_sklearn"},
     "_training": {"_training.*"},
-    "_training.stochastic": {"_training.*", "_network", "_parameters", "_core"}
+    "_training.stochastic": {"_training.*", "_network", "_parameters", "_core", "_sklearn"}
     | {"callbacks", "schedules"},
     "_training.lbfgs": {"_training.*", "_network", "_parameters", "_threads", "_core", "_sklearn"}
     | {"callbacks", "schedules"},

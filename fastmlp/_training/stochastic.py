@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from .. import _core
 from .._network import asked_dtype, count, flatten, make_writable, views
 from .._parameters import named
+from .._sklearn import without_validation
 from ..callbacks import Callback, LearningRate, LossProgress, Patience
 from ..schedules import CONSTANT
 from .fit import Fit
@@ -99,12 +100,13 @@ class StochasticFit(Fit):
     def _split(self) -> Problem:
         """Split off validation rows. They are copied, those to train on stay where they are."""
         est, problem = self.est, self.problem
-        self.order, held_out = train_test_split(
-            self.order,
-            random_state=self.rng,
-            test_size=est.validation_fraction,
-            stratify=problem.targets.strata(),
-        )
+        with without_validation():
+            self.order, held_out = train_test_split(
+                self.order,
+                random_state=self.rng,
+                test_size=est.validation_fraction,
+                stratify=problem.targets.strata(),
+            )
         if len(held_out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' "
