@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import fit, growth, kernels, memory, plots, predict, record, report
+from . import fit, growth, kernels, memory, plots, predict, record, report, roofline
 from .peers import PEERS
 from .rounds import Workers, available
 from .shapes import SHAPES
@@ -86,6 +86,8 @@ def measure(args):
         result["kernels"] = kernels.run(
             shapes, args.threads, args.rounds, 1 if args.quick else None
         )
+    if "roofline" in args.only:
+        result["roofline"] = roofline.run(args.rounds)
     if "memory" in args.only:
         result["memory"] = memory.run(shapes, peers, max(args.threads), result["fit"])
     return result

@@ -42,14 +42,14 @@ def run(shapes, threads, rounds, n_isas=None, say=print):
     with tempfile.TemporaryDirectory() as folder:
         for isa in _core.ISAS[:n_isas]:
             try:
-                program = _compile_peak(isa, folder)
+                program = compile_peak(isa, folder)
             except (OSError, subprocess.CalledProcessError) as error:
                 say(f"kernels {isa} left out: no FMA peak to compare with ({error})")
                 continue
             for shape, dtype, n in product(shapes, ("f32", "f64"), threads):
                 runs = {
-                    "steps": _steps(_core, shape, dtype, isa, n),
-                    "peak": partial(_peak, program, dtype, n),
+                    "steps": steps(_core, shape, dtype, isa, n),
+                    "peak": partial(peak, program, dtype, n),
                 }
                 results = interleave(runs, rounds, 1e-6)
                 row = {"shape": shape.name, "isa": isa, "dtype": dtype, "threads": n}
@@ -64,7 +64,8 @@ def run(shapes, threads, rounds, n_isas=None, say=print):
     return rows
 
 
-def _compile_peak(isa, folder):
+def compile_peak(isa, folder):
+    """Compile peak.c for the vectors of a kernel set; returns the program."""
     flags = PEAK_FLAGS.get(isa, PEAK_FLAGS[FALLBACK])
     program = Path(folder, f"peak-{isa}")
     command = [os.environ.get("CC", "cc"), "-O2", *flags, "-pthread"]
@@ -73,14 +74,14 @@ def _compile_peak(isa, folder):
     return program
 
 
-def _peak(program, dtype, n_threads):
-    """Seconds of 10^9 floating-point operations."""
+def peak(program, what, number):
+    """Seconds of 10^9 floating-point operations of threads, or of reading as many bytes."""
     with Stopwatch() as watch:
-        out = subprocess.run([program, dtype, str(n_threads)], capture_output=True, check=True)
+        out = subprocess.run([program, what, str(number)], capture_output=True, check=True)
     return watch.times() | {"seconds": 1 / float(out.stdout)}
 
 
-def _steps(core, shape, dtype, isa, n_threads):
+def steps(core, shape, dtype, isa, n_threads):
     """A function that times steps of full mini-batches, warmed up."""
     T = {"f32": np.float32, "f64": np.float64}[dtype]
     data = load(shape, T, synthetic=True)

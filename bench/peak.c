@@ -1,6 +1,7 @@
-/* peak.c - fused multiply-adds per second that the CPU can do, the yardstick of kernels.py.
+/* peak.c - what the CPU can do, the yardstick of kernels.py and roofline.py.
  *
- *   peak f32|f64 n_threads   ->   GFLOPS of all threads together
+ *   peak f32|f64 n_threads   ->   GFLOPS of fused multiply-adds, all threads together
+ *   peak read n_bytes        ->   GB/s of reading so many bytes again and again, one thread
  *
  * Each thread keeps N_CHAINS independent accumulators in registers, enough to hide the latency of
  * every FMA unit, and touches no memory. The vector width is that of the compiler's target.
@@ -71,11 +72,42 @@ static double now(void)
     }
 ROWS(ROW)
 
+/* Prints the rate of reading n bytes; whole rounds only, so that every byte counts once. */
+static int read_rate(long long n)
+{
+    typedef double block __attribute__((vector_size(32)));
+    const long long n_blocks = n / (long long)sizeof(block) / 8 * 8;
+    block *data = n_blocks > 0 ? aligned_alloc(64, (size_t)n_blocks * sizeof(block)) : NULL;
+    if (!data)
+        return 1;
+    for (long long i = 0; i < n_blocks; i++)
+        data[i] = (block){1};
+    block sums[8] = {{0}};
+    double bytes = 0, start = now(), seconds;
+    do {
+        for (long long i = 0; i < n_blocks; i += 8)
+            _Pragma("GCC unroll 8")
+        for (int k = 0; k < 8; k++)
+            sums[k] += data[i + k];
+        bytes += (double)n_blocks * sizeof(block);
+        seconds = now() - start;
+    } while (seconds < SECONDS);
+    volatile double sink = 0;
+    for (int k = 0; k < 8; k++)
+        sink += sums[k][0];
+    (void)sink;
+    free(data);
+    printf("%.3f\n", 1e-9 * bytes / seconds);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && !strcmp(argv[1], "read"))
+        return read_rate(atoll(argv[2]));
     int n = argc == 3 ? atoi(argv[2]) : 0;
     if (n < 1 || n > 1024) {
-        fprintf(stderr, "usage: peak f32|f64 n_threads\n");
+        fprintf(stderr, "usage: peak f32|f64 n_threads, or peak read n_bytes\n");
         return 2;
     }
     void *(*run)(void *) = strcmp(argv[1], "f64") ? peak_f32 : peak_f64;

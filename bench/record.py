@@ -11,9 +11,10 @@ from pathlib import Path
 from .peers import versions
 
 RESULTS = Path(__file__).with_name("results")
-SECTIONS = ("fit", "predict", "kernels", "growth", "memory")
+SECTIONS = ("fit", "predict", "kernels", "growth", "memory", "roofline")
 # fields of a row that are results; the others say what was measured
-MEASURED = {"median", "q1", "q3", "rounds", "others", "loss", "gflops", "peak", "megabytes"}
+MEASURED = {"median", "q1", "q3", "rounds", "others", "loss", "megabytes"}
+MEASURED |= {"gflops", "peak", "gbps", "intensity"}
 SMALLEST_CHANGE = 0.05
 
 
@@ -99,7 +100,13 @@ def _rounded(row):
 
 
 def load(path):
-    return json.loads(Path(path).read_text())
+    return {section: [] for section in SECTIONS} | json.loads(Path(path).read_text())
+
+
+def newest_first(folder=RESULTS):
+    """All records of a folder but those of quick runs."""
+    records = [load(path) for path in Path(folder).glob("*.json")]
+    return sorted((r for r in records if not r["quick"]), key=lambda r: r["date"], reverse=True)
 
 
 # ------------------------------------------------------------------- compare

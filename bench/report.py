@@ -47,6 +47,32 @@ def markdown(record):
         f" typically {statistics.median(spreads or [0]):.1%} apart. In brackets: how many times as"
         " long as fastmlp at the same precision. **Bold: the peer is faster.**",
     ]
+    best = [row for row in record["kernels"] if row["isa"] == record["kernels"][0]["isa"]]
+    return "\n".join(lines + _timed(record | {"kernels": best}, threads))
+
+
+def every_figure(record):
+    """All figures of a record, for the documentation."""
+    lines = []
+    for threads in sorted({row["threads"] for section in TIMED for row in record[section]}):
+        lines += ["", f"### {_threads(threads)}", *_timed(record, threads)]
+    for section, title, label, figure in (
+        ("growth", "Nanoseconds per row of an epoch", _growth_label, "median"),
+        ("memory", "Peak memory above the data, megabytes", _memory_label, "megabytes"),
+    ):
+        if record[section]:
+            lines += ["", f"### {title}", "", *_by_peer(record[section], label, figure)]
+    if record["roofline"]:
+        lines += ["", "### Roofline, one thread", "", *_roofline(record["roofline"])]
+    return "\n".join(lines)
+
+
+def _threads(n):
+    return f"{n} thread{'s' * (n > 1)}"
+
+
+def _timed(record, threads):
+    lines = []
     if record["fit"]:
         lines += ["", "Whole `fit`, microseconds per mini-batch step (ReLU, Adam):", ""]
         lines += _times(record["fit"], threads, FIT_COLUMNS, _fit_label)
@@ -56,7 +82,7 @@ def markdown(record):
     if record["kernels"]:
         lines += ["", "The kernels alone, share of the measured FMA peak in a training step:", ""]
         lines += _shares(record["kernels"], threads)
-    return "\n".join(lines)
+    return lines
 
 
 def _fit_label(row):
@@ -67,6 +93,39 @@ def _fit_label(row):
 def _predict_label(row):
     shape, n_rows = SHAPES[row["shape"]], row["n_rows"]
     return f"{shape.name}: {shape.label}, {n_rows:,} row{'s' if n_rows > 1 else ''}"
+
+
+def _growth_label(row):
+    sizes = f"{row['n_rows']:,} rows, batch {row['batch_size']:,}"
+    return f"{row['shape']}, {sizes}, {_threads(row['threads'])}"
+
+
+def _memory_label(row):
+    return f"{row['shape']}, {row['task']}, {_threads(row['threads'])}"
+
+
+def _by_peer(rows, label, figure):
+    """One line per label, one column per peer."""
+    lines = {}
+    for row in rows:
+        lines.setdefault(label(row), {})[row["peer"]] = number(row[figure])
+    peers = list(dict.fromkeys(row["peer"] for row in rows))
+    return _table(peers, [[k] + [line.get(p, "-") for p in peers] for k, line in lines.items()])
+
+
+def _roofline(rows):
+    """Reading, then steps."""
+    lines = [
+        [f"reading {row['level']}", f"{row['gbps']:.0f} GB/s", ""]
+        if "level" in row
+        else [
+            f"{row['shape']}, batch {row['batch_size']:,}",
+            f"{row['gflops']:.1f} GFLOPS of {row['peak']:.0f}",
+            f"{row['intensity']:.2f}",
+        ]
+        for row in rows
+    ]
+    return _table(["speed", "operations per byte"], lines)
 
 
 def _times(rows, threads, columns, label):
@@ -84,12 +143,11 @@ def _times(rows, threads, columns, label):
 
 
 def _shares(rows, threads):
-    """One line per dtype of the best kernel set, one column per shape."""
-    isa = rows[0]["isa"]
+    """One line per kernel set and dtype, one column per shape."""
     lines = {}
     for row in rows:
-        if row["threads"] == threads and row["isa"] == isa:
-            line = lines.setdefault(f"{isa} {row['dtype']}", {})
+        if row["threads"] == threads:
+            line = lines.setdefault(f"{row['isa']} {row['dtype']}", {})
             line[row["shape"]] = f"{100 * row['gflops'] / row['peak']:.0f} %"
     shapes = list(dict.fromkeys(name for line in lines.values() for name in line))
     return _table(shapes, [[k] + [line.get(n, "-") for n in shapes] for k, line in lines.items()])
