@@ -1,4 +1,7 @@
-"""Train fastmlp and scikit-learn side by side on handwritten digits; this is ``make demo``.
+"""fastmlp and scikit-learn side by side
+=====================================
+
+Both train on handwritten digits; this is ``make demo``.
 
 Prints one table (test accuracy, seconds and predictions of both) and saves a picture of the loss
 curves and of the digits that fastmlp got wrong. The digits are scikit-learn's own; MNIST comes in
@@ -146,7 +149,7 @@ def draw_errors(figure, task, predicted, n_rows=4, n_columns=8):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Train fastmlp and scikit-learn on digits.")
     parser.add_argument("--output", type=Path, default=Path("demo.png"), help="the picture")
     parser.add_argument("--epochs", type=int, default=10, help="epochs on MNIST")
     args = parser.parse_args()

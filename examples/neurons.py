@@ -1,13 +1,14 @@
-"""Networks from NumPy alone: one neuron, a 3-5-4-1 network and XOR.
-
-    python examples/neurons.py
+"""Networks from NumPy alone: one neuron, a 3-5-4-1 network and XOR
+================================================================
 
 The classic first exercise, thirty lines of NumPy there, one call of `fit` here, the same digits.
 The answer in the table is its first column. A neuron without bias starts from the weights 2u - 1
 of NumPy's legacy generator seeded with 1 and answers 0.99993704 to the new row 1, 0, 0 after 10,000
 steps of plain gradient descent, a 3-5-4-1 network without biases 0.99650838. XOR takes a hidden
 layer: 2-9-1 learns one sample at a time, until the mean error of an epoch is below 1e-5, after
-13,190 epochs.
+13,190 epochs. ::
+
+    python examples/neurons.py
 """
 
 import warnings
@@ -21,13 +22,15 @@ from fastmlp import MLPRegressor
 
 warnings.simplefilter("ignore", ConvergenceWarning)  # all 10,000 steps are wanted
 
-# --- What all three have in common: sigmoids, half the squared error, plain gradient descent.
+# %%
+# What all three have in common: sigmoids, half the squared error, plain gradient descent.
 
 common = {"activation": "logistic", "out_activation": "logistic", "loss": "squared_error"}
 common |= {"solver": "sgd", "momentum": 0, "alpha": 0, "tol": 0, "n_iter_no_change": np.inf}
 
-# --- A neuron, then a network, on all four rows at once. The exercise sums over the rows, fastmlp
-# --- takes the mean: a rate of 1 there is one of 4 here.
+# %%
+# A neuron, then a network, on all four rows at once. The exercise sums over the rows, fastmlp
+# takes the mean: a rate of 1 there is one of 4 here.
 
 X, y = np.array([[0, 0, 1], [1, 1, 1], [1, 0, 1], [0, 1, 1]]), [0, 1, 1, 0]
 answers, curves = {}, {}
@@ -47,7 +50,8 @@ for widths in ((3, 1), (3, 5, 4, 1)):
     answers[name], curves[name] = net.predict([[1, 0, 0]])[0], net.loss_curve_
     print(f"{name} answers {answers[name]:.8f} to 1, 0, 0")
 
-# --- XOR, one sample per update.
+# %%
+# XOR, one sample per update.
 
 X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), [0, 1, 1, 0]
 xor = MLPRegressor(
@@ -62,7 +66,8 @@ xor = MLPRegressor(
 curves["XOR: 2-9-1"] = xor.loss_curve_
 print(f"XOR: mean error {xor.loss_:.3e} after {xor.n_iter_} epochs; {xor.predict(X).round(3)}")
 
-# --- The error curves, and what the XOR network answers between its four samples.
+# %%
+# The error curves, and what the XOR network answers between its four samples.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
 for name, curve in curves.items():

@@ -1,11 +1,12 @@
-"""Regression the PyTorch way, and what makes deep networks train.
-
-    python examples/regression.py               # --quick: fewer epochs, small images
+"""Regression the PyTorch way, and what makes deep networks train
+==============================================================
 
 A 1-2-5-1 network of sigmoids finds the line y = 2.3 x + 4.7 under noise, one sample per update, is
 saved and predicts in another process. Its root mean square distance from the true line is 0.139.
 Then MNIST, by three hidden layers as they are (test loss 0.102 and rising, accuracy 0.9755), and
-with batch normalisation, dropout 0.5 and residual connections (0.088 and falling, 0.9737).
+with batch normalisation, dropout 0.5 and residual connections (0.088 and falling, 0.9737). ::
+
+    python examples/regression.py               # --quick: fewer epochs, small images
 """
 
 import subprocess
@@ -23,7 +24,8 @@ from fastmlp import MLPClassifier, MLPRegressor
 quick = "--quick" in sys.argv
 warnings.simplefilter("ignore", ConvergenceWarning)  # all epochs are wanted
 
-# --- One hundred points around a line.
+# %%
+# One hundred points around a line.
 
 x = np.linspace(0, 3, 100)
 true = 2.3 * x + 4.7
@@ -43,7 +45,8 @@ predicted = line.predict(x[:, None])
 distance = np.sqrt(np.mean((predicted - true) ** 2))
 print(f"root mean square distance from the true line: {distance:.3f}")
 
-# --- Saved, and loaded in another process.
+# %%
+# Saved, and loaded in another process.
 
 line.save_model("line.safetensors")
 program = "import fastmlp; print(fastmlp.load_model('line.safetensors').predict([[1.5]])[0])"
@@ -53,7 +56,8 @@ printed = subprocess.run(
 elsewhere = float(printed.stdout)
 print(f"f(1.5) = {elsewhere:.6f} there, {line.predict([[1.5]])[0]:.6f} here")
 
-# --- MNIST, plain and equipped. The test images are only watched.
+# %%
+# MNIST, plain and equipped. The test images are only watched.
 
 X, y_digit = load_images(small=quick)
 X_train, X_test, y_train, y_test = train_test_split(X, y_digit, test_size=0.25, random_state=0)
@@ -71,7 +75,8 @@ for name, network in networks.items():
     scores[name] = result["accuracy"]
     print(f"{name}: test loss {result['loss']:.4f}, accuracy {result['accuracy']:.4f}")
 
-# --- Samples, true line and prediction; the test loss epoch by epoch.
+# %%
+# Samples, true line and prediction; the test loss epoch by epoch.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
 left.plot(x, y, ".", color="grey", label="samples")

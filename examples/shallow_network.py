@@ -1,17 +1,19 @@
-"""The shallow network, from its equations: a step by hand, activations, initial weights.
+"""The shallow network from its equations
+======================================
 
-    python examples/shallow_network.py
-
-Two layers, trained by gradient descent on all m samples at once. Forward:
+A step by hand, activations, initial weights: two layers, trained by gradient descent on all m
+samples at once. Forward::
 
     A1 = f(X W1 + b1)     A2 = sigmoid(A1 W2 + b2)
 
-and back, where ' transposes and f' is the derivative:
+and back, where ' transposes and f' is the derivative::
 
     D2 = A2 - y     D1 = D2 W2' * f'     W2 -= rate / m A1' D2     W1 -= rate / m X' D1
 
 By hand and by the library a step differs by 2e-16. Five layers of identities give the probabilities
-of logistic regression to 3e-6. Hidden units that start as zeros stay equal to the last bit.
+of logistic regression to 3e-6. Hidden units that start as zeros stay equal to the last bit. ::
+
+    python examples/shallow_network.py
 """
 
 import warnings
@@ -35,7 +37,8 @@ warnings.simplefilter("ignore", ConvergenceWarning)  # all 3000 steps are wanted
 figure, grid = plt.subplots(2, 4, figsize=(16, 8), layout="constrained")
 *regions, curves, weights, rainfall = grid.flat
 
-# --- One step by the equations, and by the library from the same weights.
+# %%
+# One step by the equations, and by the library from the same weights.
 
 W1, b1, W2, b2 = rng.normal(size=(2, 8)), np.zeros(8), rng.normal(size=(8, 1)), np.zeros(1)
 A1 = np.tanh(X @ W1 + b1)
@@ -46,7 +49,8 @@ net = MLPClassifier(8, "tanh", init=([W1, W2], [b1, b2]), **descent | {"max_iter
 gap = max(np.abs(a - b).max() for a, b in zip(by_hand, net.coefs_, strict=True))
 print(f"a step by hand and by the library: weights differ by {gap:.0e}")
 
-# --- Four functions in the hidden layer, and different ones in different layers.
+# %%
+# Four functions in the hidden layer, and different ones in different layers.
 
 nets = {f: MLPClassifier(8, f, **descent) for f in ("logistic", "tanh", "relu")}
 nets["leaky relu"] = MLPClassifier(8, LeakyReLU(slope=0.2), **descent)
@@ -60,14 +64,16 @@ for (name, net), axes in zip(nets.items(), regions, strict=True):
 curves.set(title="cross-entropy", xlabel="step")
 curves.legend()
 
-# --- Identities: five layers, and yet a linear model.
+# %%
+# Identities: five layers, and yet a linear model.
 
 deep = MLPClassifier((8,) * 4, "identity", solver="lbfgs", alpha=0, tol=1e-10, random_state=0)
 linear = LogisticRegression(C=np.inf, tol=1e-10)
 gap = np.abs(deep.fit(X, y).predict_proba(X) - linear.fit(X, y).predict_proba(X)).max()
 print(f"five linear layers and logistic regression: probabilities differ by {gap:.0e}")
 
-# --- Initial weights: from zeros all hidden units stay equal, from 0.01 x normal they do not.
+# %%
+# Initial weights: from zeros all hidden units stay equal, from 0.01 x normal they do not.
 
 for name, init in (("zeros", "zeros"), ("0.01 x normal", Normal(scale=0.01))):
     net = MLPClassifier(8, "logistic", init=init, **descent).fit(X, y)
@@ -77,7 +83,8 @@ for name, init in (("zeros", "zeros"), ("0.01 x normal", Normal(scale=0.01))):
 weights.set(title="weights into the 8 hidden units", xlabel="of x1", ylabel="of x2")
 weights.legend()
 
-# --- A target that is never negative: ReLU at the output.
+# %%
+# A target that is never negative: ReLU at the output.
 
 x = np.linspace(-2, 2, 200)[:, None]
 rain = np.maximum(0, np.sin(3 * x[:, 0]) + rng.normal(0, 0.1, 200))

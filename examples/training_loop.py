@@ -1,10 +1,11 @@
-"""The training loop: losses, learning rates, reasons to stop, optimizers, a file to go.
-
-    python examples/training_loop.py            # --quick: fewer epochs
+"""The training loop: losses, learning rates, stopping, optimizers
+===============================================================
 
 A loss says how wrong a network is, an optimizer takes a step, and something says that it is enough.
 The finished network is run by `run_model.py`, which knows NumPy only: the probabilities agree to
-1e-16. y = 2.21 x is found in 70 steps.
+1e-16. y = 2.21 x is found in 70 steps. ::
+
+    python examples/training_loop.py            # --quick: fewer epochs
 """
 
 import subprocess
@@ -25,7 +26,8 @@ X, y = load_digits(return_X_y=True)
 X /= 16
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(16, 5), layout="constrained")
 
-# --- Three losses, by their formulas and by `evaluate`.
+# %%
+# Three losses, by their formulas and by `evaluate`.
 
 short = {"alpha": 0, "max_iter": 20, "random_state": 0}
 net = MLPRegressor(**short).fit(X, y)
@@ -36,7 +38,8 @@ for name, labels in (("binary", (y > 4).astype(int)), ("multi-class", y)):
     formula = -np.log(net.predict_proba(X)[np.arange(len(y)), labels]).mean()
     print(f"{name} cross-entropy: {formula:.6f}, {net.evaluate(X, labels)['loss']:.6f}")
 
-# --- One variable: a network of one weight w whose loss is w^2, at four learning rates.
+# %%
+# One variable: a network of one weight w whose loss is w^2, at four learning rates.
 
 one_weight = {"hidden_layer_sizes": (), "fit_intercept": False, "alpha": 0, "solver": "sgd"}
 one_weight |= {"momentum": 0, "tol": 0, "n_iter_no_change": np.inf, "random_state": 0}
@@ -53,27 +56,30 @@ left.set(title="descent on w^2 (shifted)", xlabel="w", ylabel="loss")
 left.legend(title="learning rate", loc="upper center")
 middle.set(title="its path", xlabel="step", ylabel="w")
 
-# --- A black box, y = 2.21 x, found from four samples; the loss is small enough: reason one.
+# %%
+# A black box, y = 2.21 x, found from four samples; the loss is small enough: reason one.
 
 x = np.array([1, 1.1, 1.2, 2])
 net = MLPRegressor(learning_rate_init=0.1, target_loss=1e-12, max_iter=1000, **one_weight)
 net.fit(x[:, None], 2.21 * x)
 print(f"y = {net.coefs_[0].item():.5f} x after {net.n_iter_} steps, by {net.stop_reason_}")
 
-# --- Reasons two and three: accuracy reached, iterations done. The file, and the other program.
+# %%
+# Reasons two and three: accuracy reached, iterations done. The file, and the other program.
 
 for reason in ({"target_score": 0.99}, {"max_iter": 5}):
     net = MLPClassifier(hidden_layer_sizes=(50,), random_state=0, **reason)
     net.fit(X, y, X_val=X, y_val=y)
     print(f"{net.n_iter_} epochs, accuracy {net.score(X, y):.4f}, stopped by {net.stop_reason_}")
 net.save_model("digits.safetensors")
-command = [sys.executable, Path(__file__).with_name("run_model.py"), "digits.safetensors"]
+command = [sys.executable, Path(sys.argv[0]).with_name("run_model.py"), "digits.safetensors"]
 printed = subprocess.run([*command, *map(str, X[0])], capture_output=True, text=True, check=True)
 there = np.array(printed.stdout.split(), dtype=float)
 gap = np.abs(there - net.predict_proba(X[:1])).max()
 print(f"the other program says {there.argmax()}; its probabilities differ by {gap:.0e}")
 
-# --- Optimizers side by side.
+# %%
+# Optimizers side by side.
 
 rates = {"adagrad": 0.02, "adadelta": 1, "rmsprop": 0.001, "adam": 0.001}
 for solver, mixup in [(solver, 0) for solver in rates] + [("adam", 0.2)]:
