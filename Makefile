@@ -124,8 +124,10 @@ bench-quick: ## a few minutes' worth of it
 	$(MAKE) VENV=$(PEER_VENV) $(PEER_VENV)/.built $(PEER_VENV)/.peers
 	$(PEER_VENV)/bin/python -m bench --quick $(ARGS)
 
-docs: $(VENV)/.generated $(VENV)/.docs ## write the API reference to build/docs
-	$(BIN)/pdoc --no-show-source --docformat numpy -o build/docs fastmlp
+# Pages that have not changed are kept, and so are the pictures of examples that have not.
+docs: $(VENV)/.generated $(VENV)/.docs ## write the documentation to build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
+	$(BIN)/python docs/check_links.py build/docs
 
 wheel: $(VENV)/.packages ## build the source package and a release wheel into dist/
 	FASTMLP_DEV=0 $(BIN)/python -m build --no-isolation

@@ -713,7 +713,7 @@ ATTRIBUTES = {
     "out_activation_": Attribute("str", "Activation of the output layer: {output}."),
     "n_features_in_": Attribute("int", "Number of features in X."),
     "feature_names_in_": Attribute(
-        "ndarray of shape (n_features_in_,)",
+        "ndarray of shape (`n_features_in_`,)",
         "Names of the features. Set only if X has names that are all strings.",
     ),
 }

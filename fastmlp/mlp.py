@@ -413,7 +413,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_features_in_ : int
         Number of features in X.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features. Set only if X has names that are all strings.
 
     See Also
@@ -1153,7 +1153,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_features_in_ : int
         Number of features in X.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the features. Set only if X has names that are all strings.
 
     See Also
