@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+RUN ?= run
 BIN = $(VENV)/bin
 
 export FASTMLP_DEV ?= 1
@@ -12,14 +13,16 @@ SOURCES = setup.py pyproject.toml \
   $(wildcard fastmlp/*.pyx fastmlp/*.pxd src_c/*.[ch] src_c/*/*.[ch] src_c/*/*.def)
 C_FILES = $(wildcard src_c/*.[ch] src_c/*/*.[ch] tests/c/*.[ch] tests/fuzz/*.c bench/*.[ch])
 
-# Prints what pyproject.toml requires to "build", to "run", or for the extras that are named.
+# Prints what pyproject.toml requires to "build", to "run" (or the "oldest" versions to run with), or
+# for the extras that are named.
 REQUIREMENTS = import sys, tomllib; \
   t = tomllib.load(open("pyproject.toml", "rb")); p = t["project"]; \
   groups = {"build": t["build-system"]["requires"], "run": p["dependencies"]}; \
   groups |= p["optional-dependencies"]; \
+  groups["oldest"] = [r.replace(">=", "==") for r in groups["run"]]; \
   print(*(r for name in sys.argv[1:] for r in groups[name]), sep="\n")
 
-.PHONY: help build test test-all demo sanitize fuzz checksums lint format bench bench-quick docs wheel clean
+.PHONY: help build test test-all test-oldest demo sanitize fuzz checksums lint format bench bench-quick docs wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -32,11 +35,12 @@ $(VENV)/.packages: pyproject.toml
 	  echo "fastmlp needs Python 3.11 or newer, '$(PYTHON)' is not. Name one: make PYTHON=python3.13"; \
 	  exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -c '$(REQUIREMENTS)' build run test > $(VENV)/requirements.txt
+	@$(BIN)/python -c '$(REQUIREMENTS)' build $(RUN) test > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements.txt
 	@interop=$$($(BIN)/python -c '$(REQUIREMENTS)' interop); \
-	$(BIN)/python -m pip install -q $$interop || for package in $$interop; do \
-	  $(BIN)/python -m pip install -q $$package || echo "left out: $$package"; \
+	install="$(BIN)/python -m pip install -q -c $(VENV)/requirements.txt"; \
+	$$install $$interop || for package in $$interop; do \
+	  $$install $$package || echo "left out: $$package"; \
 	done
 	@touch $@
 
@@ -73,6 +77,9 @@ test: $(VENV)/.generated ## run all tests but the slow ones; ARGS="-k sparse" go
 
 test-all: $(VENV)/.generated ## run all tests
 	$(BIN)/python -m pytest -q $(ARGS)
+
+test-oldest: ## run the tests with the oldest versions of required packages, in .venv-oldest
+	$(MAKE) VENV=.venv-oldest RUN=oldest test
 
 demo: $(VENV)/.generated ## train fastmlp and scikit-learn side by side: a table and a picture
 	$(BIN)/python examples/digits.py
@@ -133,5 +140,5 @@ wheel: $(VENV)/.packages ## build the source package and a release wheel into di
 	FASTMLP_DEV=0 $(BIN)/python -m build --no-isolation
 
 clean: ## remove everything that was built, and the environments
-	rm -rf build dist .venv .venv-bench fastmlp.egg-info fastmlp/*.so .pytest_cache .ruff_cache
+	rm -rf build dist .venv .venv-bench .venv-oldest fastmlp.egg-info fastmlp/*.so .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

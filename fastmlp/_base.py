@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse, sparray, spmatrix
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -29,7 +28,7 @@ from . import __version__, _convert, _core, _files, _network, _structure, _summa
 from ._checkpoint import Keeper
 from ._families import Choice
 from ._parameters import FAMILIES, named
-from ._sklearn import check_sample_weight, fit_context
+from ._sklearn import CallbackSupportMixin, check_sample_weight, fit_context
 from ._threads import effective_n_threads
 from ._training import (
     Evaluation,

@@ -2,16 +2,15 @@
 
 Each stands here because its absence would show: parameter constraints and their messages, the
 wording of scikit-learn's warnings, the checks that its other estimators share. When scikit-learn
-moves one of them, this is the file to change.
+moves one of them, this is the file to change. So it is for what versions before 1.9 lack.
 """
 
 import functools
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 from sklearn import config_context, get_config
-from sklearn.callback import with_callbacks
 from sklearn.utils import metaestimators
 from sklearn.utils._param_validation import (
     Interval,
@@ -21,9 +20,66 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.multiclass import _check_partial_fit_first_call as is_first_partial_fit
 from sklearn.utils.optimize import _check_optimize_result as check_optimize_result
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _check_sample_weight
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+try:
+    from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+except ModuleNotFoundError:
+
+    class CallbackContext:  # type: ignore[no-redef]
+        """A task that no callback of scikit-learn is told of."""
+
+        def subcontext(self, **task: Any) -> Self:
+            return self
+
+        def call_on_fit_task_begin(self, **shown: Any) -> None:
+            pass
+
+        def call_on_fit_task_end(self, **shown: Any) -> bool:
+            return False
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Takes the callbacks of fastmlp, which need no context."""
+
+        def set_callbacks(self, *callbacks: Any) -> Self:
+            """Set callbacks for the estimator; none to remove those that are set.
+
+            Parameters
+            ----------
+            *callbacks : Callback
+                Callbacks of :mod:`fastmlp.callbacks`. scikit-learn 1.9 takes its own as well.
+
+            Returns
+            -------
+            self : object
+                The estimator.
+            """
+            for callback in callbacks:
+                if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
+                    raise TypeError(
+                        f"callbacks must be instances of fastmlp.callbacks.Callback, got "
+                        f"{callback!r}: scikit-learn's own need scikit-learn 1.9."
+                    )
+            if callbacks:
+                self._skl_callbacks = list(callbacks)
+            else:
+                self.__dict__.pop("_skl_callbacks", None)
+            return self
+
+        def _init_callback_context(self, **task: Any) -> CallbackContext:
+            return CallbackContext()
+
+        def __sklearn_clone__(self) -> Self:
+            other = super().__sklearn_clone__()  # type: ignore[misc]
+            if "_skl_callbacks" in self.__dict__:
+                other._skl_callbacks = self._skl_callbacks
+            return other
+
+    def with_callbacks(method: F) -> F:
+        return method
+
 
 # Both decorators keep a method's type, which type checkers would otherwise lose.
 
@@ -57,12 +113,22 @@ def available_if(check: Callable[[Any], bool]) -> Callable[[F], F]:
     return metaestimators.available_if(check)
 
 
+def check_sample_weight(sample_weight: Any, X: Any, **options: Any) -> Any:
+    """Return sample weights as an array, and refuse those that are all 0."""
+    checked = _check_sample_weight(sample_weight, X, **options)
+    if not checked.any():  # which scikit-learn does since 1.9
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return checked
+
+
 def original(name: str) -> Any:
     """Return scikit-learn's own class MLPClassifier or MLPRegressor, whether patched or not."""
     return getattr(import_module("sklearn.neural_network._multilayer_perceptron"), name)
 
 
 __all__ = [
+    "CallbackContext",
+    "CallbackSupportMixin",
     "Interval",
     "Options",
     "StrOptions",

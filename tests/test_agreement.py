@@ -11,12 +11,14 @@ import io
 import itertools
 import warnings
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import sklearn.neural_network as original
 from sklearn.datasets import make_multilabel_classification
+from versions import SKLEARN
 
 import fastmlp
 
@@ -325,7 +327,13 @@ CLOSE = ["loss_", "best_loss_", "loss_curve_", "validation_scores_", "best_valid
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_agrees(case):
-    ours, theirs = run(fastmlp, case), run(original, case)
+    ours = run(fastmlp, case)
+    try:
+        theirs = run(original, case)
+    except TypeError:
+        if SKLEARN >= (1, 9):
+            raise
+        pytest.skip("scikit-learn before 1.9 cannot stop early on labels that are no numbers")
     a, b = ours.estimator, theirs.estimator
     single = "float32" in case.form
     loss_rtol, rtol, atol = (2e-3, 2e-2, 2e-3) if single else (1e-6, 1e-5, 1e-8)
@@ -334,7 +342,9 @@ def test_agrees(case):
         assert getattr(a, name) == getattr(b, name), name
     for name in CLOSE:
         x, y = getattr(a, name, "missing"), getattr(b, name, "missing")
-        assert type(x) is type(y) or isinstance(x, type(y)) or isinstance(y, type(x)), name
+        same_kind = isinstance(x, type(y)) or isinstance(y, type(x))
+        # Which float a loss is depends on the version of SciPy.
+        assert same_kind or (isinstance(x, Real) and isinstance(y, Real)), name
         if x is None or isinstance(x, str):
             assert x == y, name
         else:

@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn.base import clone
-from sklearn.callback import ProgressBar as ScikitProgressBar
-from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_files import same
+from versions import SKLEARN, needs_1_9
 
 from fastmlp import MLPClassifier, MLPRegressor, load_model
 from fastmlp.callbacks import Callback, Checkpoint, CSVLogger, Logger
 from fastmlp.schedules import Cosine
+
+if SKLEARN >= (1, 9):
+    from sklearn.callback import ProgressBar as ScikitProgressBar
+    from sklearn.callback import ScoringMonitor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -72,6 +75,7 @@ def epochs(n):
 
 # ------------------------------------------------------------------------ scikit-learn's protocol
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
+@needs_1_9
 def test_epochs_are_tasks(solver):
     recorder = Recorder()
     est = MLPClassifier(**SMALL, solver=solver).set_callbacks(recorder).fit(X, y)
@@ -94,6 +98,7 @@ def test_epochs_are_tasks(solver):
         assert metadata is None
 
 
+@needs_1_9
 def test_iterations_of_lbfgs_are_tasks():
     recorder, weight = Recorder(), np.ones(80)
     est = MLPRegressor(**SMALL, solver="lbfgs").set_callbacks(recorder)
@@ -112,6 +117,7 @@ def test_iterations_of_lbfgs_are_tasks():
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@needs_1_9
 def test_a_callback_stops(solver):
     est = MLPRegressor(**SMALL, solver=solver).set_callbacks(Recorder(stop_at=2)).fit(X, z)
     assert est.n_iter_ == 3
@@ -120,6 +126,7 @@ def test_a_callback_stops(solver):
     assert again.stop_reason_ in ("max_iter", "tol")
 
 
+@needs_1_9
 def test_partial_fit_is_one_task():
     recorder = Recorder()
     est = MLPRegressor(**SMALL).set_callbacks(recorder).partial_fit(X, z).partial_fit(X, z)
@@ -128,6 +135,7 @@ def test_partial_fit_is_one_task():
     assert est.stop_reason_ is None
 
 
+@needs_1_9
 def test_nothing_is_shown_of_an_earlier_fit():
     recorder = Recorder()
     est = MLPClassifier(**SMALL, normalization="batch", early_stopping=True).fit(X, y)
@@ -137,6 +145,7 @@ def test_nothing_is_shown_of_an_earlier_fit():
     accuracy_score(y, recorder.shown[0][0].predict(X))
 
 
+@needs_1_9
 def test_callbacks_are_torn_down_after_a_failure():
     recorder = Recorder()
     est = MLPClassifier(**SMALL).fit(X, y)
@@ -151,6 +160,7 @@ def test_callbacks_are_torn_down_after_a_failure():
     assert vars(est.set_callbacks()) == before
 
 
+@needs_1_9
 def test_scoring_monitor_in_a_grid_search():
     monitor = ScoringMonitor(scoring="accuracy")
     est = MLPClassifier(**SMALL | {"max_iter": 3}).set_callbacks(monitor)
@@ -161,6 +171,7 @@ def test_scoring_monitor_in_a_grid_search():
     assert all(0 <= row["accuracy"] <= 1 for row in log)
 
 
+@needs_1_9
 def test_progress_bar_of_scikit_learn(capsys):
     pytest.importorskip("rich")
     search = GridSearchCV(MLPClassifier(**SMALL), {"alpha": [0.1, 1.0]}, cv=2)
@@ -170,6 +181,7 @@ def test_progress_bar_of_scikit_learn(capsys):
     assert "_skl_callbacks" not in vars(search.best_estimator_)
 
 
+@needs_1_9
 def test_scoring_monitor_with_sample_weight():
     monitor = ScoringMonitor(scoring="accuracy")
     est = MLPClassifier(**SMALL).set_callbacks(monitor).fit(X, y, sample_weight=(y > 0) * 1.0)
@@ -264,6 +276,7 @@ def assert_equal_fits(a, b):
 
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("name", CONFIGURATIONS)
+@needs_1_9
 def test_a_crashed_fit_goes_on_to_the_same_bits(name, every, tmp_path):
     path = tmp_path / "fit"
     data = (sp.csr_array(X), y) if name in ("adam", "dropout", "float32") else (X, y)
@@ -388,12 +401,24 @@ def test_callbacks_of_ones_own_stop():
 
     est = MLPRegressor(**SMALL).set_callbacks(Enough()).fit(X, z)
     assert (est.n_iter_, est.stop_reason_) == (2, "callback")
-    with pytest.raises(TypeError, match="FitCallback"):
+    with pytest.raises(TypeError, match=r"FitCallback|fastmlp\.callbacks\.Callback"):
         est.set_callbacks(print)
 
 
+@needs_1_9
 def test_without_callbacks_nothing_is_left():
     est = MLPRegressor(**SMALL).set_callbacks(Recorder()).fit(X, z).set_callbacks()
     assert vars(est).keys() == vars(MLPRegressor(**SMALL).fit(X, z)).keys()
     with pytest.warns(ConvergenceWarning):
         est.fit(X, z)
+
+
+@pytest.mark.skipif(SKLEARN >= (1, 9), reason="scikit-learn 1.9 takes its own")
+def test_older_scikit_learn_takes_callbacks_of_ours(caplog):
+    est = MLPRegressor(**SMALL).set_callbacks(Logger())
+    with caplog.at_level(logging.INFO, logger="fastmlp"):
+        clone(est).fit(X, z)
+    assert sum("loss" in record.getMessage() for record in caplog.records) == SMALL["max_iter"]
+    for wrong in (Recorder(), Logger):
+        with pytest.raises(TypeError, match=r"need scikit-learn 1\.9"):
+            est.set_callbacks(wrong)

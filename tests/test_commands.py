@@ -121,7 +121,9 @@ def test_output_file(saved, tmp_path, capsys):
     out = tmp_path / "out.csv"
     main(["predict", saved(est), write(tmp_path, X, "csv"), "-o", str(out)])
     assert capsys.readouterr().out == ""
-    np.testing.assert_array_equal(pd.read_csv(out)["prediction"], est.predict(X))
+    np.testing.assert_array_equal(
+        pd.read_csv(out, float_precision="round_trip")["prediction"], est.predict(X)
+    )
 
 
 def test_what_cannot_be_predicted(saved, tmp_path, capsys, monkeypatch):

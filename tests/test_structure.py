@@ -108,7 +108,7 @@ MAY_IMPORT = {
     | {"callbacks", "schedules"},
     "_training.session": {"_network", "optimizers", "schedules", "_core"},
     "_training.state": {"_structure"},
-    "_training.tasks": {"_training.state", "callbacks"},
+    "_training.tasks": {"_training.state", "_sklearn", "callbacks"},
     "_training.problem": {"_training.targets", "_network"},
     "_training.targets": {"_families", "activations", "losses", "_core", "_sklearn"},
     "_training.random": {"_core"},

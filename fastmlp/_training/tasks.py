@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from sklearn.callback import CallbackContext
-
+from .._sklearn import CallbackContext
 from ..callbacks import Callback
 from .state import State
 
