@@ -13,6 +13,7 @@
 """
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -374,13 +375,18 @@ class Values:
             weight = sample_weight[:, None]
         floats = [a.dtype for a in (y, sample_weight) if a is not None and a.dtype.kind == "f"]
 
+        @functools.cache
+        def target(dtype: np.dtype) -> tuple[NDArray, NDArray]:
+            """Return y and its variation, the same in every epoch."""
+            truth = y.astype(dtype, copy=False)
+            mean = np.average(truth, axis=0, weights=sample_weight)
+            return truth, np.sum(weight * (truth - mean) ** 2, axis=0)
+
         def r2(outputs: NDArray) -> float:
             if not np.isfinite(outputs).all():
                 return float("nan")
-            truth = y.astype(np.result_type(outputs.dtype, *floats), copy=False)
-            mean = np.average(truth, axis=0, weights=sample_weight)
+            truth, variation = target(np.result_type(outputs.dtype, *floats))
             unexplained = np.sum(weight * (truth - outputs) ** 2, axis=0)
-            variation = np.sum(weight * (truth - mean) ** 2, axis=0)
             # A constant target is met exactly (1) or not (0).
             scores = (unexplained == 0).astype(truth.dtype)
             usual = (unexplained != 0) & (variation != 0)
