@@ -15,12 +15,14 @@
 
 #include "kernels/csr.h"
 
+enum { FM_ROUNDS = 10 };
+
 typedef struct {
     V threshold;             /* 1 + p */
     V scale;                 /* 1 / (1 - p) */
-    uint64_t update;
+    VW update[2];            /* its halves */
+    VW keys[FM_ROUNDS][2];
     int64_t first_row;       /* of the batch in its mini-batch */
-    uint32_t key[2];
 } fm_dropout;
 
 FM_INLINE int fm_drops(const fm_value *v, const fm_pass *pass)
@@ -28,27 +30,31 @@ FM_INLINE int fm_drops(const fm_value *v, const fm_pass *pass)
     return pass->training && v->dropout > 0;
 }
 
-FM_INLINE fm_dropout fm_dropout_of(const fm_value *v, const fm_pass *pass)
+FM_INLINE VW v_set_halves(uint32_t x) { return (VW){0} + (uint64_t)x; }
+
+static fm_dropout fm_dropout_of(const fm_value *v, const fm_pass *pass)
 {
-    return (fm_dropout){.threshold = v_set1((T)(float)(1 + v->dropout)),
-                        .scale = v_set1((T)(1 / (1 - v->dropout))),
-                        .update = (uint64_t)pass->update,
-                        .first_row = pass->first_row,
-                        .key = {pass->seed, (uint32_t)v->number}};
+    const uint64_t update = (uint64_t)pass->update;
+    fm_dropout d = {.threshold = v_set1((T)(float)(1 + v->dropout)),
+                    .scale = v_set1((T)(1 / (1 - v->dropout))),
+                    .update = {v_set_halves((uint32_t)update), v_set_halves(update >> 32)},
+                    .first_row = pass->first_row};
+    for (uint32_t round = 0; round < FM_ROUNDS; round++) {
+        d.keys[round][0] = v_set_halves(pass->seed + round * 0x9E3779B9u);
+        d.keys[round][1] = v_set_halves((uint32_t)v->number + round * 0xBB67AE85u);
+    }
+    return d;
 }
 
 /* Lanes of 64 bits, of which the low halves count. */
-FM_INLINE void fm_philox(VW c[4], const uint32_t key[2])
+FM_INLINE void fm_philox(VW c[4], const VW keys[FM_ROUNDS][2])
 {
-    uint32_t k0 = key[0], k1 = key[1];
-    FM_EACH(round, 10) {
+    FM_EACH(round, FM_ROUNDS) {
         const VW p0 = v_mul_halves(c[0], 0xD2511F53u), p1 = v_mul_halves(c[2], 0xCD9E8D57u);
-        c[0] = (p1 >> 32) ^ c[1] ^ (uint64_t)k0;
+        c[0] = (p1 >> 32) ^ (c[1] ^ keys[round][0]);
         c[1] = p1;
-        c[2] = (p0 >> 32) ^ c[3] ^ (uint64_t)k1;
+        c[2] = (p0 >> 32) ^ (c[3] ^ keys[round][1]);
         c[3] = p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
     }
 }
 
@@ -59,15 +65,14 @@ typedef struct {
 
 FM_INLINE fm_lane_columns fm_columns_from(int64_t column)
 {
-    enum { SETS = FM_F64 ? 1 : 2 };
-    fm_lane_columns columns;
-    FM_EACH(set, SETS) {
-        uint64_t lanes[FM_LANES / SETS]; /* gcc 12 warns of lanes set one by one */
-        FM_EACH(i, FM_LANES / SETS)
-            lanes[i] = (uint64_t)(column + SETS * i + set);
-        memcpy(&columns.of[set], lanes, sizeof(lanes));
-    }
-    return columns;
+#define FM_NUMBER(i, h) (i)
+    const VU number = (VU){FM_EACH_LANE(FM_NUMBER, 0)} + (TU)column;
+#undef FM_NUMBER
+#if FM_F64
+    return (fm_lane_columns){{number}};
+#else
+    return (fm_lane_columns){{(VW)number & 0xffffffffu, (VW)number >> 32}};
+#endif
 }
 
 /* Where rows 4 quad .. 4 quad + 3 of the mini-batch are dropped: numbers from [1, 2). */
@@ -77,9 +82,9 @@ FM_INLINE void fm_uniform(V u[4], const fm_dropout *d, int64_t quad, fm_lane_col
     FM_EACH(set, FM_F64 ? 1 : 2) {
         c[set][0] = columns.of[set];
         c[set][1] = (VW){0} + (uint64_t)quad;
-        c[set][2] = (VW){0} + (d->update & 0xffffffffu);
-        c[set][3] = (VW){0} + (d->update >> 32);
-        fm_philox(c[set], d->key);
+        c[set][2] = d->update[0];
+        c[set][3] = d->update[1];
+        fm_philox(c[set], d->keys);
     }
     FM_EACH(i, 4) {
 #if FM_F64
@@ -98,20 +103,23 @@ FM_INLINE V fm_dropped(const fm_dropout *d, V u, V x)
 }
 
 /* Rows r0..r1 of a panel, x (r1 - r0, NR), whose first column is given. */
-static void fm_drop_panel(const fm_dropout *d, T *x, int64_t column, int64_t r0, int64_t r1)
+static void fm_drop_panel(const fm_dropout *dropout, T *x, int64_t column, int64_t r0, int64_t r1)
 {
-    const int64_t first = d->first_row + r0, end = d->first_row + r1;
-    for (int64_t quad = first / 4; 4 * quad < end; quad++)
-        for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+    const fm_dropout d = *dropout; /* which no store can change: half of two rounds is invariant */
+    const int64_t first = d.first_row + r0, end = d.first_row + r1;
+    for (int v = 0; v < FM_PANEL; v += FM_LANES) {
+        const fm_lane_columns columns = fm_columns_from(column + v);
+        for (int64_t quad = first / 4; 4 * quad < end; quad++) {
             V u[4];
-            fm_uniform(u, d, quad, fm_columns_from(column + v));
+            fm_uniform(u, &d, quad, columns);
             FM_EACH(i, 4) {
                 const int64_t row = 4 * quad + i;
                 T *at = x + (row - first) * FM_PANEL + v;
                 if (row >= first && row < end)
-                    v_store(at, fm_dropped(d, u[i], v_load(at)));
+                    v_store(at, fm_dropped(&d, u[i], v_load(at)));
             }
         }
+    }
 }
 
 /* The non-zeros of row r of a CSR batch. */

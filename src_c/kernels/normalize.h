@@ -37,30 +37,39 @@ FM_INLINE V fm_inverse_deviation(V variance)
 
 FM_INLINE V fm_add_chains(const V sum[4]) { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
 
-FM_INLINE V fm_sum_rows(const T *x, int64_t m)
+enum { FM_PLAIN, FM_SQUARED, FM_PRODUCT, FM_SCALED, FM_SCALED_PRODUCT };
+
+/* sum and a, (a - mean)^2 or a * b of one vector. */
+FM_INLINE V fm_add_term(const int what, V sum, const T *a, const T *b, V mean)
+{
+    const V x = v_load(a), e = x - mean;
+    if (what == FM_PLAIN)
+        return sum + x;
+    return what == FM_SQUARED ? v_fma(e, e, sum) : v_fma(x, v_load(b), sum);
+}
+
+/* The sum of such terms over m rows, in four chains by row mod 4. */
+FM_INLINE V fm_sum_column(const int what, const T *a, const T *b, V mean, int64_t m)
 {
     V sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
-    for (int64_t r = 0; r < m; r++)
-        sum[r % 4] += v_load(x + r * FM_PANEL);
+    int64_t r = 0;
+    for (; r + 4 <= m; r += 4, a += 4 * FM_PANEL, b += 4 * FM_PANEL)
+        FM_EACH(i, 4)
+            sum[i] = fm_add_term(what, sum[i], a + i * FM_PANEL, b + i * FM_PANEL, mean);
+    FM_EACH(i, 3)
+        if (r + i < m)
+            sum[i] = fm_add_term(what, sum[i], a + i * FM_PANEL, b + i * FM_PANEL, mean);
     return fm_add_chains(sum);
 }
 
-FM_INLINE V fm_sum_squares_of_rows(const T *x, int64_t m, V mean)
+FM_INLINE V fm_sum_rows(const T *x, int64_t m)
 {
-    V sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
-    for (int64_t r = 0; r < m; r++) {
-        const V d = v_load(x + r * FM_PANEL) - mean;
-        sum[r % 4] = v_fma(d, d, sum[r % 4]);
-    }
-    return fm_add_chains(sum);
+    return fm_sum_column(FM_PLAIN, x, x, v_zero(), m);
 }
 
 FM_INLINE V fm_sum_products_of_rows(const T *x, const T *y, int64_t m)
 {
-    V sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
-    for (int64_t r = 0; r < m; r++)
-        sum[r % 4] = v_fma(v_load(x + r * FM_PANEL), v_load(y + r * FM_PANEL), sum[r % 4]);
-    return fm_add_chains(sum);
+    return fm_sum_column(FM_PRODUCT, x, y, v_zero(), m);
 }
 
 /* Mean and variance of panels j0..j1 over all rows of a mini-batch. */
@@ -72,7 +81,7 @@ static void fm_column_statistics(const fm_stage *s, const fm_pass *pass, int64_t
         for (int v = 0; v < FM_PANEL; v += FM_LANES) {
             const T *z = fm_panel(s->from, FM_ACTS, j, 0) + v;
             const V mean = fm_sum_rows(z, m) / n;
-            const V variance = fm_sum_squares_of_rows(z, m, mean) / n;
+            const V variance = fm_sum_column(FM_SQUARED, z, z, mean, m) / n;
             v_store(fm_statistics(s, FM_MEAN, j) + v, mean);
             v_store(fm_statistics(s, FM_VARIANCE, j) + v, variance);
             v_store(fm_statistics(s, FM_INVERSE, j) + v, fm_inverse_deviation(variance));
@@ -93,8 +102,6 @@ static void fm_column_deltas(const fm_stage *s, const fm_pass *pass, int64_t j0,
 }
 
 /* ------------------------------------------------- sums over the columns of a row */
-
-enum { FM_PLAIN, FM_SQUARED, FM_SCALED, FM_SCALED_PRODUCT };
 
 /* The sum of n numbers of a row, step elements between panels: of a, of (a - mean)^2, of
  * a * scale, or of a * scale * b. */
