@@ -29,18 +29,21 @@
  * per step, the delta of a single output from 2.4 to 2.0 and less. */
 enum { FM_THIN = 4 };
 
-/* has_bias, has_mask: what is in end. */
-FM_INLINE void fm_thin_loop(const int k, const int nv, const int has_bias, const int has_mask, T *C,
-                            const T *A, ptrdiff_t i_step, ptrdiff_t k_step, const T *B,
-                            int64_t rows, const fm_epilogue *end)
+/* kind: the one that is in end. */
+enum { FM_WITHOUT, FM_WITH_BIAS, FM_WITH_MASK, FM_WITH_SLOPE };
+
+FM_INLINE void fm_thin_loop(const int k, const int nv, const int kind, T *C, const T *A,
+                            ptrdiff_t i_step, ptrdiff_t k_step, const T *B, int64_t rows,
+                            const fm_epilogue *end)
 {
-    fm_epilogue row = {.bias = has_bias ? end->bias : NULL, .floor = end->floor};
+    fm_epilogue row = {.bias = kind == FM_WITH_BIAS ? end->bias : NULL, .floor = end->floor};
     V b[FM_THIN][FM_NV];
     FM_EACH(q, k)
         FM_EACH(v, nv)
             b[q][v] = v_load(B + q * FM_PANEL + v * FM_LANES);
     for (int64_t i = 0; i < rows; i++, A += i_step, C += FM_PANEL) {
-        row.mask = has_mask ? end->mask + i * FM_PANEL : NULL;
+        row.mask = kind == FM_WITH_MASK ? end->mask + i * FM_PANEL : NULL;
+        row.slope = kind == FM_WITH_SLOPE ? end->slope + i * FM_PANEL : NULL;
         V acc[1][FM_NV];
         FM_EACH(v, nv)
             acc[0][v] = v_zero();
@@ -56,13 +59,15 @@ FM_INLINE void fm_thin_loop(const int k, const int nv, const int has_bias, const
 FM_INLINE void fm_thin_rows_k(const int k, const int nv, T *C, const T *A, ptrdiff_t i_step,
                               ptrdiff_t k_step, const T *B, int64_t rows, const fm_epilogue *end)
 {
-    FM_ASSERT(!end->bias || !end->mask);
+    FM_ASSERT(!end->bias + !end->mask + !end->slope >= 2);
     if (end->bias)
-        fm_thin_loop(k, nv, 1, 0, C, A, i_step, k_step, B, rows, end);
+        fm_thin_loop(k, nv, FM_WITH_BIAS, C, A, i_step, k_step, B, rows, end);
     else if (end->mask)
-        fm_thin_loop(k, nv, 0, 1, C, A, i_step, k_step, B, rows, end);
+        fm_thin_loop(k, nv, FM_WITH_MASK, C, A, i_step, k_step, B, rows, end);
+    else if (end->slope)
+        fm_thin_loop(k, nv, FM_WITH_SLOPE, C, A, i_step, k_step, B, rows, end);
     else
-        fm_thin_loop(k, nv, 0, 0, C, A, i_step, k_step, B, rows, end);
+        fm_thin_loop(k, nv, FM_WITHOUT, C, A, i_step, k_step, B, rows, end);
 }
 
 static __attribute__((noinline)) void fm_thin_rows(int64_t k, int half, T *C, const T *A,
@@ -94,15 +99,24 @@ FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc, int listed)
     return height < left ? height : left;
 }
 
+/* That of a tile at element `at` of C, in panel j, once its sums are complete. */
+FM_INLINE fm_epilogue fm_epilogue_at(const fm_epilogue *all, int complete, int64_t j, ptrdiff_t at)
+{
+    return (fm_epilogue){.bias = complete && all->bias ? all->bias + j * FM_PANEL : NULL,
+                         .floor = all->floor,
+                         .mask = complete && all->mask ? all->mask + at : NULL,
+                         .slope = complete && all->slope ? all->slope + at : NULL};
+}
+
 /* C[rows r0..r1, n columns] = epilogue(A B), A (., k) and C in panels of c_panel,
  * a_panel elements, B (k, n) in panels of k rows. reads is FM_ALONG_PANEL for A
  * in panels, FM_ACROSS for A given transposed with a_panel elements between k's.
- * resume: on top of what C holds. bias (n padded,), mask like C. lists: room for them, if
+ * resume: on top of what C holds. all: bias (n padded,), mask and slope like C. lists: room for them, if
  * fm_may_list(k, n).
  * Lost: prefetching the next tile's rows of A (Zen 3, f32 and f64 alike). */
 static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff_t a_panel,
                          const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, int resume,
-                         const T *bias, T floor, const T *mask, fm_row_terms *lists)
+                         const fm_epilogue *all, fm_row_terms *lists)
 {
     FM_ASSERT(k > 0 && n > 0 && r0 < r1);
     const int listed = reads == FM_ALONG_PANEL && fm_may_list(k, n) &&
@@ -121,20 +135,15 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
                 const int half = fm_half_panel(n - j * FM_PANEL);
                 if (k <= FM_THIN && !resume) {
                     const int along = reads == FM_ALONG_PANEL;
-                    const fm_epilogue end = {.bias = bias ? bias + j * FM_PANEL : NULL,
-                                             .floor = floor,
-                                             .mask =
-                                                 mask ? mask + j * c_panel + b0 * FM_PANEL : NULL};
+                    const fm_epilogue end = fm_epilogue_at(all, 1, j, j * c_panel + b0 * FM_PANEL);
                     fm_thin_rows(k, half, c + b0 * FM_PANEL, A + b0 * (along ? FM_PANEL : 1),
                                  along ? FM_PANEL : 1, along ? 1 : a_panel, b, b1 - b0, &end);
                     continue;
                 }
                 for (int64_t i = b0, tile = 0, mr; i < b1; i += mr, tile++) {
                     mr = fm_tile_height(i, b1);
-                    fm_epilogue end = {.bias = last && bias ? bias + j * FM_PANEL : NULL,
-                                       .floor = floor,
-                                       .mask =
-                                           last && mask ? mask + j * c_panel + i * FM_PANEL : NULL};
+                    const fm_epilogue end =
+                        fm_epilogue_at(all, last, j, j * c_panel + i * FM_PANEL);
                     T *to = c + i * FM_PANEL;
                     if (listed)
                         fm_tile_terms((int)mr, half, to, a0 + i * FM_PANEL, b, lists->terms[tile],

@@ -20,11 +20,12 @@ FM_INLINE int fm_tile_height(int64_t i, int64_t n)
     return (int)((left + tiles - 1) / tiles);
 }
 
-/* What happens to a tile before it is stored. */
+/* What happens to a tile before it is stored: one of bias, mask and slope, or nothing. */
 typedef struct {
     const T *bias;  /* (NR,) of this panel, added; or NULL */
     T floor;        /* with bias: max(floor, .): 0 is relu, -inf does nothing */
     const T *mask;  /* tile of activations: where 0, the result is 0; or NULL */
+    const T *slope; /* tile that multiplies the result; or NULL */
 } fm_epilogue;
 
 /* How a tile reads A, element (i, k):
@@ -89,6 +90,11 @@ FM_INLINE void fm_finish_tile(const int mr, const int nv, T *C, V acc[][FM_NV],
                 V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
                 acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
             }
+    }
+    if (end && end->slope) {
+        FM_EACH(i, mr)
+            FM_EACH(v, nv)
+                acc[i][v] = acc[i][v] * v_load(end->slope + i * FM_PANEL + v * FM_LANES);
     }
     FM_EACH(i, mr)
         FM_EACH(v, FM_NV)

@@ -84,17 +84,18 @@ static void fm_drop_back(const fm_dropout *d, T *delta, int masked, int64_t j, i
             v_store(delta + i, v_load(delta + i) * d->scale);
 }
 
-/* From dLoss/dA of rows r0..r1 of panel j to delta. masked: it is 0 where relu was. */
+/* From dLoss/dA of rows r0..r1 of panel j to delta. has_slope: f' has been taken, the way
+ * back through dropout is then a mask that was taken with it. */
 static void fm_finish_delta(const fm_value *v, const fm_pass *pass, int64_t j, int64_t r0,
-                            int64_t r1, int masked)
+                            int64_t r1, int has_slope)
 {
     const int64_t at = (j * fm_ld(v->max_rows) + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
     T *D = (T *)v->part[FM_DELTA] + at;
     if (fm_drops(v, pass)) {
         const fm_dropout dropout = fm_dropout_of(v, pass);
-        fm_drop_back(&dropout, D, masked, j, r0, r1);
+        fm_drop_back(&dropout, D, has_slope, j, r0, r1);
     }
-    if (!masked && v->activation.row != FM_ACT_identity)
+    if (!has_slope && v->activation.row != FM_ACT_identity)
         fm_activate_backward(&v->activation, D, fm_derivative_of(v) + at, n);
     if (v->rounds_delta)
         fm_round(D, n);

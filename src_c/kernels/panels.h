@@ -153,8 +153,9 @@ static void fm_forward(const fm_stage *s, const fm_pass *pass, int64_t r0, int64
         fm_gemm_dot(to->part[FM_OUTPUT], ld, A, ld * FM_PANEL, W, K, N, r0, r1, bias);
         return;
     }
+    const fm_epilogue end = {.bias = bias, .floor = fm_floor(to)};
     fm_gemm_rows(fm_raw(to), ld * FM_PANEL, A, FM_ALONG_PANEL, ld * FM_PANEL, W, K, N, r0, r1, 0,
-                 bias, fm_floor(to), NULL, pass->scratch);
+                 &end, pass->scratch);
     if (!to->is_output && !s->is_projection)
         fm_activate_rows(to, pass, r0, r1);
 }
@@ -253,15 +254,17 @@ static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int6
     const fm_value *from = s->from, *to = s->to;
     const int64_t ld = fm_ld(to->max_rows), a_panel = ld * FM_PANEL;
     const int narrow = fm_is_narrow(to), masks = from->activation.row == FM_ACT_relu;
-    const T *mask = masks && s->ends_delta ? fm_derivative_of(from) : NULL;
+    const int slopes = from->derivative == FM_FROM_PREACTIVATION && !fm_drops(from, pass);
+    const fm_epilogue end = {.mask = masks && s->ends_delta ? fm_derivative_of(from) : NULL,
+                             .slope = slopes && s->ends_delta ? from->part[FM_SLOPE] : NULL};
     FM_ASSERT_ROWS(s->to, pass, r0, r1);
     FM_ASSERT(pass->training && s->from->part[FM_ACTS] && s->from->part[FM_DELTA]);
     fm_gemm_rows(from->part[FM_DELTA], a_panel, to->part[narrow ? FM_OUTPUT : FM_DELTA],
                  narrow ? FM_ACROSS : FM_ALONG_PANEL, narrow ? ld : a_panel,
                  narrow ? fm_operands(s) : s->part[FM_TRANSPOSED], to->width, from->width, r0, r1,
-                 s->adds_delta, NULL, 0, mask, pass->scratch);
+                 s->adds_delta, &end, pass->scratch);
     for (int64_t j = 0; j < fm_panels(from->width) && s->ends_delta; j++)
-        fm_finish_delta(from, pass, j, r0, r1, masks);
+        fm_finish_delta(from, pass, j, r0, r1, masks || slopes);
 }
 
 /* ------------------------------------------------------------------ gradient */
