@@ -22,7 +22,7 @@ REQUIREMENTS = import sys, tomllib; \
   groups["oldest"] = [r.replace(">=", "==") for r in groups["run"]]; \
   print(*(r for name in sys.argv[1:] for r in groups[name]), sep="\n")
 
-.PHONY: help build test test-all test-oldest demo sanitize fuzz checksums lint format bench bench-quick docs wheel clean
+.PHONY: help build test test-all test-oldest demo sanitize fuzz coverage checksums lint format bench bench-quick docs wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,8 +54,8 @@ $(VENV)/.generated: $(VENV)/.built $(addprefix fastmlp/,_parameters.py schedules
 	$(BIN)/python tools/generate.py
 	@touch $@
 
-# Further tools: .lint and .docs install the extras of pyproject.toml with these names.
-$(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: $(VENV)/.packages
+# Further tools: .lint, .docs and .coverage install the extras of pyproject.toml with these names.
+$(VENV)/.lint $(VENV)/.docs $(VENV)/.coverage: $(VENV)/.%: $(VENV)/.packages
 	@$(BIN)/python -c '$(REQUIREMENTS)' $* > $(VENV)/requirements-$*.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements-$*.txt
 	@touch $@
@@ -106,6 +106,19 @@ sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined,
 
 fuzz: ## search for inputs that break the C engine, with clang's libFuzzer; SECONDS=60
 	$(MAKE) -C tests/fuzz
+
+# An instrumented build beside the usual one, as for sanitize. The kernels are not counted: they need
+# -O3, and run on every instruction set and at odd sizes by design.
+coverage: export FASTMLP_COVERAGE = 1
+coverage: $(VENV)/.coverage ## lines and branches of Python and of the C engine that no test runs
+	find build -name "*.gcda" -delete
+	CC=gcc $(BIN)/python setup.py -q build \
+	  --build-temp build/coverage/temp --build-lib build/coverage/lib
+	$(MAKE) -C tests/c COVERAGE=1 CC=gcc
+	-PYTHONPATH=$(CURDIR)/build/coverage/lib PYTHONSAFEPATH=1 \
+	  $(BIN)/coverage run -m pytest -q -m "not slow" -p no:cacheprovider $(ARGS)
+	$(BIN)/python tests/uncovered.py build
+	$(BIN)/coverage report
 
 checksums: $(VENV)/.generated ## checksums of fits, to compare two commits; ARGS="--out FILE"
 	@$(BIN)/python tests/checksums.py $(ARGS)

@@ -9,6 +9,7 @@ src_c/isa/*.c choose their instruction sets by pragma.
 Environment:
     FASTMLP_DEV=1                        assertions; warnings are errors; symbols are kept
     FASTMLP_SANITIZE=address,undefined   what to give to -fsanitize=
+    FASTMLP_COVERAGE=1                   for gcov, all but the kernels: `make coverage`
     FASTMLP_ABI3=1                       one binding for CPython 3.11 and later; see DESIGN.md, abi3
     CC, CFLAGS, LDFLAGS                  as everywhere
 """
@@ -34,6 +35,7 @@ def switch(name):
 
 DEV = switch("FASTMLP_DEV")
 SANITIZE = os.environ.get("FASTMLP_SANITIZE", "")
+COVERAGE = switch("FASTMLP_COVERAGE")
 # The free-threaded interpreters have no stable ABI.
 ABI3 = switch("FASTMLP_ABI3") and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
@@ -61,6 +63,10 @@ if SANITIZE:
 elif not DEV:
     LINK_FLAGS += ["-Wl,-x" if sys.platform == "darwin" else "-Wl,--strip-all"]
 
+# Lines are counted as they are written: not for the kernels, whose loops need -O3.
+COVERAGE_FLAGS = ["--coverage", "-fprofile-update=atomic", "-O0"] if COVERAGE else []
+LINK_FLAGS += COVERAGE_FLAGS[:1]
+
 PROBE = """
 #include <Python.h>
 #if !defined(__GNUC__)
@@ -77,6 +83,7 @@ class BuildExt(build_ext):
     def initialize_options(self):
         super().initialize_options()
         self.cython_c_in_temp = True  # the generated C file stays out of the source tree
+        self.cython_line_directives = COVERAGE
 
     def build_extensions(self):
         if not hasattr(self, "cython_directives"):
@@ -137,7 +144,7 @@ class BuildExt(build_ext):
     def _build_engine(self):
         """Compile what is older than its source or any header; return all object files."""
         flags = ENGINE_FLAGS + SHARED_FLAGS
-        command = repr((self.compiler.compiler_so, flags))
+        command = repr((self.compiler.compiler_so, flags, COVERAGE_FLAGS))
         folder = Path("build", f"engine-{hashlib.sha256(command.encode()).hexdigest()[:12]}")
         macros = [("FM_BUILD_FLAGS", f'"{" ".join(flags)}"')]
         headers_age = max(os.path.getmtime(h) for h in ENGINE_HEADERS)
@@ -152,7 +159,7 @@ class BuildExt(build_ext):
                     output_dir=str(folder),
                     macros=macros,
                     include_dirs=["src_c"],
-                    extra_postargs=flags,
+                    extra_postargs=flags + ([] if "/isa/" in source else COVERAGE_FLAGS),
                 )
             return str(target)
 
@@ -168,7 +175,7 @@ setup(
             include_dirs=["src_c"],
             depends=ENGINE_SOURCES + ENGINE_HEADERS,
             define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
-            extra_compile_args=SHARED_FLAGS,
+            extra_compile_args=SHARED_FLAGS + COVERAGE_FLAGS,
             extra_link_args=LINK_FLAGS,
             py_limited_api=ABI3,
         )

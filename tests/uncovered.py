@@ -1,0 +1,87 @@
+"""Print the lines and branches of the engine and its binding that gcov saw nobody run.
+
+    python tests/uncovered.py FOLDER
+
+adds up all counts below FOLDER, where several programs may have run the same code. Of the binding
+only lines: most branches of its generated code are about exceptions that cannot happen.
+"""
+
+import functools
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from itertools import groupby
+from pathlib import Path
+
+
+def counts(folder):
+    """Return {file: {line: [times run, [times taken, for each branch]]}}."""
+    files = defaultdict(dict)
+    for data in sorted(Path(folder).rglob("*.gcda")):
+        text = subprocess.run(
+            ["gcov", "--json-format", "--stdout", "--branch-probabilities", data],
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for file in json.loads(text)["files"]:
+            name = shortened(file["file"])
+            if name is None:
+                continue
+            for line in file["lines"]:
+                if is_code(name, line["line_number"]):
+                    add(files[name], line)
+    return files
+
+
+@functools.cache
+def is_code(name, number):
+    """Whether a file has this line: Cython's own code goes on counting after the binding's."""
+    text = (Path(__file__).parent.parent / name).read_text().splitlines()
+    return number <= len(text) and text[number - 1].strip() != ""
+
+
+def shortened(name):
+    """Return the path in the repository; None for what is not the engine's or the binding's."""
+    parts = Path(name).parts
+    for folder in ("src_c", "fastmlp"):
+        if folder in parts and not name.endswith("_core.c"):
+            return "/".join(parts[parts.index(folder) :])
+    return None
+
+
+def add(lines, line):
+    branches = [b["count"] for b in line["branches"]]
+    total = lines.setdefault(line["line_number"], [0, [0] * len(branches)])
+    total[0] += line["count"]
+    if len(total[1]) != len(branches):  # a header's line in another function
+        total[1] = total[1] if len(total[1]) > len(branches) else branches
+    else:
+        total[1] = [a + b for a, b in zip(total[1], branches, strict=True)]
+
+
+def ranges(numbers):
+    """Shorten [1, 2, 3, 7] to "1-3, 7"."""
+    runs = []
+    for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        run = [n for _, n in run]
+        runs.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
+    return ", ".join(runs)
+
+
+def main():
+    for name, lines in sorted(counts(sys.argv[1]).items()):
+        not_run = [n for n, (count, _) in sorted(lines.items()) if not count]
+        print(f"{name}: {len(lines) - len(not_run)} of {len(lines)} lines")
+        if not_run:
+            print(f"    not run: {ranges(not_run)}")
+        if name.endswith(".pyx"):
+            continue
+        half = [n for n, (count, branches) in sorted(lines.items()) if count and 0 in branches]
+        if half:
+            print(f"    one way only: {ranges(half)}")
+
+
+if __name__ == "__main__":
+    main()
