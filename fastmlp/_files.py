@@ -7,10 +7,12 @@ the attribute that they belong to (``coefs_.0``). Everything else is strict JSON
     fastmlp_version          of the package that wrote the file
     model                    an object of class, layers, parameters, state and perhaps routing
 
-``class`` is the estimator's name. ``layers`` is for other programs: width and activation of each.
-``routing`` is what ``set_fit_request`` and the like have set: by method and parameter, whether
-scikit-learn's meta-estimators pass it on, or by which name. ``parameters`` and ``state`` hold
-numbers, strings, booleans, null and lists as they are. An object of one key is one of
+``class`` is the estimator's name. ``layers`` is for other programs: width and activation of each,
+how it is normalised, whether it is residual; and, in the last one, the ``levels`` of quantiles: the
+outputs are as many for each target, and sorted they are the predictions. ``routing`` is what
+``set_fit_request`` and the like have set: by method and parameter, whether scikit-learn's
+meta-estimators pass it on, or by which name. ``parameters`` and ``state`` hold numbers, strings,
+booleans, null and lists as they are. An object of one key is one of
 
     {"tensor": name}         an array
     {"floats": name}         a list of floats
@@ -99,6 +101,8 @@ def _layers(est: Any) -> list[dict[str, Any]]:
         layer["normalization"] = kind
     for layer in layers[:-1] if structure.get("residual") else []:
         layer["residual"] = True
+    if "levels_" in vars(est):
+        layers[-1]["levels"] = [float(level) for level in est.levels_]
     return layers
 
 

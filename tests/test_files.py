@@ -216,6 +216,37 @@ def test_wrong_routing(routing, content, refuses):
     refuses(changed(content, lambda header, model: model.update(routing=routing)))
 
 
+def test_another_program_finds_all_that_predictions_take(tmp_path):
+    """Layers and arrays are enough to predict, here quantiles by normalised, residual layers."""
+    library = pytest.importorskip("safetensors.numpy")
+    est = MLPRegressor(
+        hidden_layer_sizes=(9, 9),
+        normalization=["layer", None],
+        residual=True,
+        loss=Quantile([0.45, 0.5, 0.55]),
+        random_state=0,
+        max_iter=3,
+    ).fit(X, np.c_[y, -y])
+    est.save_model(tmp_path / "model")
+    arrays = library.load_file(tmp_path / "model")
+    with library.safe_open(tmp_path / "model", "np") as file:
+        layers = json.loads(file.metadata()["model"])["layers"]
+    A = X
+    for i, layer in enumerate(layers):
+        Z = A @ arrays[f"coefs_.{i}"] + arrays[f"intercepts_.{i}"]
+        assert Z.shape == (len(X), layer["width"])
+        if layer.get("normalization") == "layer":
+            Z = (Z - Z.mean(axis=1, keepdims=True)) / np.sqrt(Z.var(axis=1, keepdims=True) + 1e-5)
+            Z = Z * arrays[f"norm_scales_.{i}"] + arrays[f"norm_shifts_.{i}"]
+        Z = {"relu": lambda Z: np.maximum(Z, 0), "identity": np.asarray}[layer["activation"]](Z)
+        if layer.get("residual"):
+            Z = Z + (A @ arrays[f"skip_coefs_.{i}"] if f"skip_coefs_.{i}" in arrays else A)
+        A = Z
+    quantiles = A.reshape(len(X), -1, len(layers[-1]["levels"]))
+    assert (np.diff(quantiles) < 0).any()
+    np.testing.assert_allclose(np.sort(quantiles), est.predict(X), rtol=1e-9, atol=1e-12)
+
+
 # --------------------------------------------------------------------------------- what is refused
 @pytest.mark.parametrize(
     ("change", "named"),
