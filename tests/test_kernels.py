@@ -262,6 +262,19 @@ def test_activation_of_special_values(choice, dtype, isa):
     np.testing.assert_allclose(apply(choice, z, dtype, isa), expected, rtol=1e-6, atol=1e-37)
 
 
+@pytest.mark.parametrize("alpha", [5e-324, 1e-320, 1e-45, 1e-38, 1e18, 1e30, 1e300])
+def test_celu_in_the_limit(alpha, dtype, isa):
+    """Where alpha or 1 / alpha is 0 or infinite in float32, or z / alpha is flushed to zero."""
+    p = problems.make([5, 9, 3], 20, dtype, hidden=("celu", {"alpha": alpha}))
+    limit = p.but(activations=["relu" if alpha < 1 else "identity", "identity"])
+    assert_matches(problems.loss_grad(_core, p, isa=isa), problems.loss_grad(_core, limit), p)
+    for q in (p, limit):
+        q.X[:3] = 0
+        q.intercepts[0][:] = 0
+    assert_matches(problems.predict(_core, p, isa=isa), problems.predict(_core, limit), p)
+    assert np.isfinite(problems.loss_grad(_core, p, isa=isa)[1]).all()
+
+
 @pytest.mark.parametrize("n_outputs", [1, 2, 3, 7, 8, 9, 10, 16, 17, 33, 100])
 def test_softmax(n_outputs, dtype, isa):
     rng = np.random.default_rng(n_outputs)

@@ -102,14 +102,23 @@ FM_INLINE V fm_dact_selu(V d, V a, const fm_constants *p)
     return d * v_by_sign(a, v_const(FM_SELU_SCALE), a + v_const(FM_SELU_ALPHA));
 }
 
+/* alpha, or a bound beyond which f is 'relu' or 'identity' but for rounding errors: 1 / alpha must
+ * be finite, and z / alpha must neither be 0 / 0 nor be flushed to zero. */
+FM_INLINE double fm_celu_alpha(const fm_constants *p)
+{
+    const double least = FM_F64 ? DBL_MIN : FLT_MIN, most = FM_F64 ? 0x1p200 : 0x1p60;
+    const double alpha = p->celu.alpha;
+    return alpha < least ? least : alpha > most ? most : alpha;
+}
+
 FM_INLINE V fm_act_celu(V z, V *slope, const fm_constants *p)
 {
-    const V alpha = v_const(p->celu.alpha);
+    const V alpha = v_const(fm_celu_alpha(p));
     return v_by_sign(z, z, alpha * v_expm1(z / alpha));
 }
 FM_INLINE V fm_dact_celu(V d, V a, const fm_constants *p)
 {
-    return v_by_sign(a, d, d * v_fma(a, v_const(1 / p->celu.alpha), v_set1(1)));
+    return v_by_sign(a, d, d * v_fma(a, v_const(1 / fm_celu_alpha(p)), v_set1(1)));
 }
 
 /* z Phi(z) = max(0, z) - |z| Phi(-|z|), and f'(z) + f'(-z) = 1. */
