@@ -106,6 +106,22 @@ def test_gradient(norm, residual, density, isa):
     assert_gradient(_core, problems.with_structure(p, NORMS[norm], residual), isa=isa)
 
 
+@PRECISIONS
+@STRUCTURES
+def test_clipping_and_averaging(norm, residual, kind, isa):
+    """The norm is that of all arrays, running averages excepted; so is the average."""
+    p = make(kind, norm, residual, drops=True)
+    how = {"batch_size": 15, "epochs": 2}
+    free = problems.train(reference, p, "sgd", **how)
+    how |= {"max_grad_norm": 0.3, "averaging": 0.8}
+    expected = problems.train(reference, p, "sgd", **how)
+    problems.assert_matches(
+        problems.train(_core, p, "sgd", isa=isa, **how), expected, p, factor=factor(kind)
+    )
+    moved = [abs(a - b).max() for a, b in zip(expected.params, free.params, strict=True)]
+    assert np.median(moved) > 1e-3
+
+
 @FEATURES
 @PRECISIONS
 @STRUCTURES
