@@ -7,6 +7,7 @@
  */
 #include "fastmlp.h"
 
+#include "arrays.h"
 #include "check.h"
 #include "rows.h"
 #include <math.h>
@@ -95,50 +96,72 @@ typedef struct {
     int64_t units[MAX_LAYERS + 1]; /* widths of X and of the layers */
     fm_layer layers[MAX_LAYERS];
     fm_choice loss;
+    double input_dropout, max_grad_norm, averaging;
 } shape;
 
 static fm_network network_of(const shape *s)
 {
-    return (fm_network){
-        .dtype = s->dtype, .n_inputs = s->units[0], .n_layers = s->n_layers, .layers = s->layers};
+    return (fm_network){.dtype = s->dtype,
+                        .n_inputs = s->units[0],
+                        .n_layers = s->n_layers,
+                        .layers = s->layers,
+                        .input_dropout = s->input_dropout};
 }
 
 typedef struct {
     fm_parameters of[MAX_LAYERS];
 } params;
 
+static void *new_array(fm_dtype dtype, int64_t n, double centre, double width)
+{
+    void *array = allocate((size_t)n * item(dtype));
+    for (int64_t i = 0; i < n; i++)
+        set(array, dtype, i, centre + width * random_number());
+    return array;
+}
+
 static params new_params(const shape *s, double scale)
 {
     params p = {0};
-    for (int l = 0; l < s->n_layers; l++) {
-        const int64_t n = s->units[l] * s->units[l + 1];
-        const double width = scale / sqrt((double)s->units[l]);
-        p.of[l].W = allocate((size_t)n * item(s->dtype));
-        p.of[l].b = allocate((size_t)s->units[l + 1] * item(s->dtype));
-        for (int64_t i = 0; i < n; i++)
-            set(p.of[l].W, s->dtype, i, width * random_number());
-        for (int64_t i = 0; i < s->units[l + 1]; i++)
-            set(p.of[l].b, s->dtype, i, width * random_number());
-    }
+    for (int l = 0; l < s->n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++) {
+            const int64_t n = n_numbers(&s->layers[l], s->units[l], kind);
+            const double width = kind < SCALE || kind == PROJECTION ? scale : 1;
+            if (n)
+                *array_of(&p.of[l], kind) =
+                    new_array(s->dtype, n, centre(kind), width / sqrt((double)s->units[l]));
+        }
     return p;
 }
 
 static void free_params(params *p)
 {
-    for (int l = 0; l < MAX_LAYERS; l++) {
-        free(p->of[l].W);
-        free(p->of[l].b);
-    }
+    for (int l = 0; l < MAX_LAYERS; l++)
+        for (int kind = 0; kind < N_KINDS; kind++)
+            free(*array_of(&p->of[l], kind));
 }
 
-static int same_params(const shape *s, const params *p, const params *q)
+static size_t bytes_of(const shape *s, int l, int kind)
 {
-    for (int l = 0; l < s->n_layers; l++) {
-        const size_t n = (size_t)s->units[l + 1] * item(s->dtype);
-        if (memcmp(p->of[l].W, q->of[l].W, (size_t)s->units[l] * n) ||
-            memcmp(p->of[l].b, q->of[l].b, n))
-            return 0;
-    }
+    return (size_t)n_numbers(&s->layers[l], s->units[l], kind) * item(s->dtype);
+}
+
+static void copy_params(const shape *s, params *to, params *from)
+{
+    for (int l = 0; l < s->n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++)
+            if (bytes_of(s, l, kind))
+                memcpy(*array_of(&to->of[l], kind), *array_of(&from->of[l], kind),
+                       bytes_of(s, l, kind));
+}
+
+static int same_params(const shape *s, params *p, params *q)
+{
+    for (int l = 0; l < s->n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++)
+            if (bytes_of(s, l, kind) && memcmp(*array_of(&p->of[l], kind),
+                                               *array_of(&q->of[l], kind), bytes_of(s, l, kind)))
+                return 0;
     return 1;
 }
 
@@ -155,6 +178,8 @@ static fm_config config_of(const shape *s, fm_choice update, int64_t max_rows, i
                        .loss_parameters = per_output ? levels : NULL,
                        .optimizer = update,
                        .alpha = 0.01,
+                       .max_grad_norm = s->max_grad_norm,
+                       .averaging = s->averaging,
                        .max_rows = max_rows,
                        .max_nnz = max_nnz,
                        .isa = s->isa};
@@ -404,28 +429,67 @@ static shape shape_of(const int64_t *units, const char *isa, fm_dtype dtype, int
     return s;
 }
 
-static void for_isas(shape_test *test, const int64_t *units, int seed)
+/* Seeds for small networks, for large ones, for large ones with extras. Instrumented code takes
+ * ten times as long, and that for threads has nothing to see in small networks. */
+#ifdef THREAD_SANITIZER
+enum { N_SMALL = 0, N_LARGE = 1, N_EXTRAS = 2 };
+#elif defined(INSTRUMENTED)
+enum { N_SMALL = N_SHAPES, N_LARGE = 1, N_EXTRAS = 1 };
+#else
+enum { N_SMALL = 2 * N_SHAPES, N_LARGE = 3, N_EXTRAS = 2 };
+#endif
+
+typedef void shape_change(shape *s, int seed);
+
+static void for_isas(shape_test *test, const int64_t *units, int seed, shape_change *change)
 {
     const char *isa;
     int available;
     for (int i = 0; (isa = fm_isa_name(i, &available)); i++)
         for (int dtype = FM_FLOAT32; dtype <= FM_BFLOAT16 && available; dtype++) {
             shape s = shape_of(units, isa, (fm_dtype)dtype, seed);
+            if (change)
+                change(&s, seed);
             test(&s);
         }
 }
 
 static void for_all(shape_test *test)
 {
-#ifdef THREAD_SANITIZER /* has nothing to see in small networks, which run on one thread */
-    const int n_small = 0, n_large = 1;
-#else
-    const int n_small = 2 * N_SHAPES, n_large = 3;
-#endif
-    for (int seed = 0; seed < n_small; seed++)
-        for_isas(test, unit_lists[seed % N_SHAPES], seed);
-    for (int seed = 0; seed < n_large; seed++)
-        for_isas(test, large_units, seed);
+    for (int seed = 0; seed < N_SMALL; seed++)
+        for_isas(test, unit_lists[seed % N_SHAPES], seed, NULL);
+    for (int seed = 0; seed < N_LARGE; seed++)
+        for_isas(test, large_units, seed, NULL);
+}
+
+static void with_extras(shape *s, int seed)
+{
+    for (int l = 0; l + 1 < s->n_layers; l++) {
+        s->layers[l].normalization = (fm_normalization)((seed + l + 1) % 3);
+        s->layers[l].residual = (seed + l) % 4 < 2;
+        s->layers[l].dropout = seed % 2 ? 0.2 : 0;
+        s->layers[l].no_bias = (seed + l) % 5 == 0;
+    }
+    s->input_dropout = seed % 3 ? 0 : 0.1;
+    s->max_grad_norm = seed % 2 ? 0 : 0.5;
+    s->averaging = seed % 3 ? 0.9 : 0;
+}
+
+/* All that layers may have besides products and activations, clipping and averaging. */
+static void for_all_with_extras(shape_test *test)
+{
+    for (int seed = 0; seed < N_SMALL; seed++)
+        for_isas(test, unit_lists[seed % N_SHAPES], seed, with_extras);
+    for (int seed = 0; seed < N_EXTRAS; seed++)
+        for_isas(test, large_units, seed, with_extras);
+}
+
+static int has_batch_norm(const shape *s)
+{
+    for (int l = 0; l < s->n_layers; l++)
+        if (s->layers[l].normalization == FM_BATCH_NORM)
+            return 1;
+    return 0;
 }
 
 /* ---------------------------------------------------------------- prediction */
@@ -439,7 +503,7 @@ static fm_status predict(void *out, const shape *s, const params *p, const fm_ma
 
 static void predict_test(const shape *s)
 {
-    static const int64_t rows[] = {1, 2, 4, 5, 16, 17, 40, 128, 129, 400};
+    static const int64_t rows[] = {1, 2, 4, 5, 17, 40, 129, 400};
     const int64_t n_outputs = s->units[s->n_layers];
     params p = new_params(s, 2);
     for (size_t k = 0; k < sizeof(rows) / sizeof(*rows); k++) {
@@ -450,9 +514,9 @@ static void predict_test(const shape *s)
         forward(expected, s, &p, &d);
         void *first = allocate(bytes), *out = allocate(bytes);
         for (int form = 0; form < N_FORMS; form++)
-            for (int n_threads = 0; n_threads <= most_threads(s); n_threads++) {
+            for (int n_threads = 0; n_threads <= most_threads(s); n_threads += 3) {
                 memset(out, 0xFF, bytes);
-                CHECK(predict(out, s, &p, &d.form[form].X, n_threads % 2, n_threads) == FM_OK);
+                CHECK(predict(out, s, &p, &d.form[form].X, form % 2, n_threads) == FM_OK);
                 for (int64_t i = 0; i < rows[k] * n_outputs; i++)
                     CHECK(is_close(get(out, s->dtype, i), expected[i], s->dtype));
                 if (n_threads == 0)
@@ -495,107 +559,111 @@ static fm_status train(const shape *s, fm_choice update, params *p, const data *
     return status;
 }
 
-/* The same bits for every number of threads and every form of dense X. */
+/* The same bits for every number of threads and every form of dense X, and of CSR. */
 static void train_test(const shape *s)
 {
     const int64_t n_rows = is_large(s) ? 410 : 37;
     const int64_t batch_sizes[] = {is_large(s) ? 200 : 5, is_large(s) ? 1000 : 37};
+    const int n_threads[] = {1, most_threads(s), 1, most_threads(s)};
     data d = new_data(s, n_rows);
-    const uint64_t before = checksum(s, &d);
-    for (int i = 0; fm_optimizer_row(i); i++)
-        for (int k = 0; k < 2; k++) {
-            const uint64_t seed = random_state;
-            params dense = {0};
-            for (int form = 0; form < N_FORMS; form++) {
-                params first = {0};
-                for (int n_threads = 1; n_threads <= most_threads(s); n_threads++) {
-                    random_state = seed;
-                    params p = new_params(s, 1);
-                    CHECK(train(s, any_row(fm_optimizer_row, i), &p, &d, form, batch_sizes[k], 2,
-                                (i + k) % 2, n_threads) == FM_OK);
-                    if (n_threads == 1)
-                        first = p;
-                    CHECK(same_params(s, &first, &p));
-                    if (n_threads > 1)
-                        free_params(&p);
-                }
-                if (form == 0)
-                    dense = first;
-                CHECK(form >= CSR_32 || same_params(s, &dense, &first));
-                if (form > 0)
-                    free_params(&first);
-            }
-            free_params(&dense);
+    const uint64_t before = checksum(s, &d), seed = random_state;
+    for (int i = 0; fm_optimizer_row(i); i++) {
+        const int forms[] = {ROWS_32, i % CSR_32, CSR_32, CSR_64};
+        params p[4];
+        for (int run = 0; run < 4; run++) {
+            random_state = seed;
+            p[run] = new_params(s, 1);
+            CHECK(train(s, any_row(fm_optimizer_row, i), &p[run], &d, forms[run],
+                        batch_sizes[i / 2 % 2], 2, i / 3 % 2, n_threads[run]) == FM_OK);
         }
+        CHECK(same_params(s, &p[0], &p[1]) && same_params(s, &p[2], &p[3]));
+        for (int run = 0; run < 4; run++)
+            free_params(&p[run]);
+    }
     CHECK(checksum(s, &d) == before);
     free_data(&d);
 }
 
 static void training(void) { for_all(train_test); }
+static void training_with_extras(void) { for_all_with_extras(train_test); }
+
+/* Of a derivative. Means over the rows in another order may bring an operand to the other side
+ * of where it is rounded. */
+static double tolerance_of(const shape *s)
+{
+    return s->dtype == FM_FLOAT64                         ? 1e-11
+           : s->dtype == FM_BFLOAT16 && has_batch_norm(s) ? 0.02
+                                                          : 5e-5;
+}
 
 /* Whether element i went from one array to the other by -RATE times the gradient. */
-static int is_step(fm_dtype dtype, const void *from, const void *to, const void *gradient,
+static int is_step(const shape *s, const void *from, const void *to, const void *gradient,
                    int64_t i)
 {
-    const double step = (get(from, dtype, i) - get(to, dtype, i)) / RATE;
-    const double g = get(gradient, dtype, i), tolerance = dtype == FM_FLOAT64 ? 1e-11 : 5e-5;
-    return fabs(step - g) <= tolerance * (1 + fabs(g));
+    const double step = (get(from, s->dtype, i) - get(to, s->dtype, i)) / RATE;
+    const double g = get(gradient, s->dtype, i);
+    return fabs(step - g) <= tolerance_of(s) * (1 + fabs(g));
+}
+
+static int64_t n_trained(const shape *s, int l, int kind)
+{
+    return kind == MEAN || kind == VARIANCE ? 0 : n_numbers(&s->layers[l], s->units[l], kind);
 }
 
 /* One step of plain sgd over all rows goes along the gradient of loss_grad. */
-static void gradient_test(const shape *s)
+static void gradient_test(const shape *given)
 {
+    shape changed = *given;
+    changed.max_grad_norm = changed.input_dropout = 0;
+    for (int l = 0; l < changed.n_layers; l++)
+        changed.layers[l].dropout = 0; /* goes by a row's place in the mini-batch */
+    const shape *s = &changed;
     const int64_t n_rows = is_large(s) ? 300 : 19;
     data d = new_data(s, n_rows);
     const fm_targets y = targets_of(s, &d);
     fm_choice plain = optimizer("sgd");
     set_parameter(&plain, fm_optimizer_row(plain.row), "momentum", 0);
-    for (int form = 0; form < N_FORMS; form++)
-        for (int weighted = 0; weighted < 2; weighted++) {
-            const double *weights = weighted ? d.weights : NULL;
-            const uint64_t seed = random_state;
-            params p = new_params(s, 1), gradient = new_params(s, 1), first = new_params(s, 1);
-            double first_loss = 0;
-            fm_config config =
-                config_of(s, no_optimizer, 8, d.form[form].X.indices ? d.nnz + 1 : 0);
-            for (int n_threads = 1; n_threads <= 3; n_threads++) {
-                fm_net *net;
-                config.max_rows = n_threads == 1 ? 8 : n_rows; /* with more blocks or fewer */
-                CHECK(fm_net_create(&net, &config) == FM_OK);
-                CHECK(fm_net_load(net, -1, p.of) == FM_OK);
-                double loss;
-                CHECK(fm_net_loss_grad(net, &loss, gradient.of, &d.form[form].X, &y, weights,
-                                       n_threads) == FM_OK);
-                if (n_threads == 2) {
-                    first_loss = loss;
-                    for (int l = 0; l < s->n_layers; l++) {
-                        const size_t n = (size_t)s->units[l + 1] * item(s->dtype);
-                        memcpy(first.of[l].W, gradient.of[l].W, (size_t)s->units[l] * n);
-                        memcpy(first.of[l].b, gradient.of[l].b, n);
-                    }
-                }
-                CHECK(n_threads != 3 || (loss == first_loss && same_params(s, &first, &gradient)));
-                fm_net_free(net);
+    for (int form = 0; form < N_FORMS; form++) {
+        const double *weights = form % 2 ? d.weights : NULL;
+        const uint64_t seed = random_state;
+        params p = new_params(s, 1), gradient = new_params(s, 1), first = new_params(s, 1);
+        double first_loss = 0;
+        fm_config config = config_of(s, no_optimizer, 8, d.form[form].X.indices ? d.nnz + 1 : 0);
+        for (int n_threads = 1; n_threads <= 3; n_threads++) {
+            fm_net *net;
+            /* With more blocks or fewer, where a mini-batch may be cut. */
+            config.max_rows = n_threads == 1 && !has_batch_norm(s) ? 8 : n_rows;
+            CHECK(fm_net_create(&net, &config) == FM_OK);
+            CHECK(fm_net_load(net, -1, p.of) == FM_OK);
+            double loss;
+            CHECK(fm_net_loss_grad(net, &loss, gradient.of, &d.form[form].X, &y, weights,
+                                   n_threads) == FM_OK);
+            if (n_threads == 2) {
+                first_loss = loss;
+                copy_params(s, &first, &gradient);
             }
-            random_state = seed;
-            params trained = new_params(s, 1);
-            CHECK(same_params(s, &p, &trained));
-            CHECK(train(s, plain, &trained, &d, form, n_rows, 1, weighted, 3) == FM_OK);
-            for (int l = 0; l < s->n_layers; l++) {
-                for (int64_t i = 0; i < s->units[l] * s->units[l + 1]; i++)
-                    CHECK(is_step(s->dtype, p.of[l].W, trained.of[l].W, gradient.of[l].W, i));
-                for (int64_t i = 0; i < s->units[l + 1]; i++)
-                    CHECK(is_step(s->dtype, p.of[l].b, trained.of[l].b, gradient.of[l].b, i));
-            }
-            free_params(&p);
-            free_params(&gradient);
-            free_params(&first);
-            free_params(&trained);
+            CHECK(n_threads != 3 || (loss == first_loss && same_params(s, &first, &gradient)));
+            fm_net_free(net);
         }
+        random_state = seed;
+        params trained = new_params(s, 1);
+        CHECK(same_params(s, &p, &trained));
+        CHECK(train(s, plain, &trained, &d, form, n_rows, 1, form % 2, 3) == FM_OK);
+        for (int l = 0; l < s->n_layers; l++)
+            for (int kind = 0; kind < N_KINDS; kind++)
+                for (int64_t i = 0; i < n_trained(s, l, kind); i++)
+                    CHECK(is_step(s, *array_of(&p.of[l], kind), *array_of(&trained.of[l], kind),
+                                  *array_of(&gradient.of[l], kind), i));
+        free_params(&p);
+        free_params(&gradient);
+        free_params(&first);
+        free_params(&trained);
+    }
     free_data(&d);
 }
 
 static void gradients(void) { for_all(gradient_test); }
+static void gradients_with_extras(void) { for_all_with_extras(gradient_test); }
 
 /* Mini-batches of more rows than one block, with and without a second block. */
 static void large_batch_test(const shape *s)
@@ -621,31 +689,50 @@ static void large_batch_test(const shape *s)
 static void large_batches(void)
 {
     for (int seed = 0; seed < 3; seed++)
-        for_isas(large_batch_test, unit_lists[7], seed);
+        for_isas(large_batch_test, unit_lists[7], seed, seed ? with_extras : NULL);
 }
 
 static void store_test(const shape *s)
 {
+    const int n_slots = 2 + (s->averaging > 0);
     fm_config config = config_of(s, optimizer("adam"), 7, 0);
     fm_net *net;
     CHECK(fm_net_create(&net, &config) == FM_OK);
     params p = new_params(s, 1), q = new_params(s, 1);
-    for (int slot = -1; slot < 2; slot++) {
+    for (int slot = -1; slot < n_slots; slot++) {
         CHECK(!same_params(s, &p, &q));
         CHECK(fm_net_load(net, slot, p.of) == FM_OK);
         CHECK(fm_net_store(net, slot, q.of) == FM_OK);
-        CHECK(same_params(s, &p, &q));
+        for (int l = 0; l < s->n_layers; l++)
+            for (int kind = 0; kind < N_KINDS; kind++)
+                CHECK(!n_trained(s, l, kind) ||
+                      !memcmp(*array_of(&p.of[l], kind), *array_of(&q.of[l], kind),
+                              bytes_of(s, l, kind)));
+        CHECK(slot >= 0 || same_params(s, &p, &q)); /* running averages are no state */
+        CHECK(fm_net_state_finite(net));
         free_params(&q);
         q = new_params(s, 1);
     }
-    CHECK(fm_net_store(net, 2, q.of) == FM_BAD_ARGUMENT);
+    for (int kind = 0; kind < N_KINDS; kind++)
+        if (n_trained(s, 0, kind)) {
+            const double before = get(*array_of(&p.of[0], kind), s->dtype, 0);
+            set(*array_of(&p.of[0], kind), s->dtype, 0, kind % 2 ? NAN : INFINITY);
+            CHECK(fm_net_load(net, 0, p.of) == FM_OK && !fm_net_state_finite(net));
+            set(*array_of(&p.of[0], kind), s->dtype, 0, before);
+            CHECK(fm_net_load(net, 0, p.of) == FM_OK && fm_net_state_finite(net));
+        }
+    CHECK(fm_net_store(net, n_slots, q.of) == FM_BAD_ARGUMENT);
     CHECK(fm_net_load(net, -2, p.of) == FM_BAD_ARGUMENT);
     fm_net_free(net);
     free_params(&p);
     free_params(&q);
 }
 
-static void load_and_store(void) { for_all(store_test); }
+static void load_and_store(void)
+{
+    for_all(store_test);
+    for_all_with_extras(store_test);
+}
 
 /* Whatever comes in, arithmetic is all that happens: the sanitizers watch. */
 static void strange_test(const shape *s)
@@ -689,7 +776,7 @@ static void strange_test(const shape *s)
 static void strange_numbers(void)
 {
     for (int seed = 0; seed < N_SHAPES; seed++)
-        for_isas(strange_test, unit_lists[seed], seed);
+        for_isas(strange_test, unit_lists[seed], seed, seed % 2 ? with_extras : NULL);
 }
 
 /* A NaN anywhere is found by whichever thread has the block. */
@@ -788,7 +875,8 @@ static void *calls_of_all_kinds(void *arg)
     j->top = __builtin_frame_address(0);
     for (int form = 0; form < N_FORMS; form++) {
         fm_matrix X = j->d->form[form].X;
-        const fm_config config = config_of(j->s, no_optimizer, 300, X.indices ? X.nnz : 0);
+        const fm_config config = config_of(
+            j->s, no_optimizer, has_batch_norm(j->s) ? X.n_rows : 300, X.indices ? X.nnz : 0);
         fm_net *net;
         CHECK(train(j->s, optimizer("adam"), &j->p, j->d, form, 200, 1, 1, 3) == FM_OK);
         CHECK(fm_net_create(&net, &config) == FM_OK);
@@ -823,7 +911,7 @@ static void stack_test(const shape *s)
     const unsigned char *lowest = stack;
     while (*lowest == PAINT)
         lowest++;
-#ifndef SANITIZED /* the frames are larger */
+#ifndef INSTRUMENTED /* the frames are larger */
     CHECK((const unsigned char *)job.top - lowest <= FM_STACK_BYTES);
 #endif
     free(stack);
@@ -833,7 +921,11 @@ static void stack_test(const shape *s)
     free_data(&d);
 }
 
-static void small_stacks(void) { for_isas(stack_test, large_units, 0); }
+static void small_stacks(void)
+{
+    for_isas(stack_test, large_units, 0, NULL);
+    for_isas(stack_test, large_units, 1, with_extras);
+}
 
 /* ----------------------------------------------------------------- interrupts */
 
@@ -973,15 +1065,14 @@ static void interrupts(void)
 {
     for (int dtype = FM_FLOAT32; dtype <= FM_BFLOAT16; dtype++) {
         const shape s = shape_of(large_units, NULL, (fm_dtype)dtype, 1);
+        const int form = dtype == FM_FLOAT64 ? CSR_32 : ROWS_32;
         data d = new_data(&s, 12000);
-        for (int form = ROWS_32; form <= CSR_32; form += CSR_32 - ROWS_32) {
-            for (int n_threads = 1; n_threads <= 2; n_threads++) {
-                interrupted_training_test(&s, &d, form, 200, n_threads);
-                interrupted_training_test(&s, &d, form, d.n_rows, n_threads);
-                interrupted_gradient_test(&s, &d, form, n_threads);
-            }
-            interrupted_prediction_test(&s, &d, form);
+        for (int n_threads = 1; n_threads <= 2; n_threads++) {
+            interrupted_training_test(&s, &d, form, 200, n_threads);
+            interrupted_training_test(&s, &d, form, d.n_rows, n_threads);
+            interrupted_gradient_test(&s, &d, form, n_threads);
         }
+        interrupted_prediction_test(&s, &d, form);
         free_data(&d);
     }
 }
@@ -1112,6 +1203,12 @@ static void bad_networks(void)
     EXPECT(FM_BAD_ARGUMENT, c.max_nnz = -1);
     EXPECT(FM_UNKNOWN_ISA, c.isa = "sse9");
     EXPECT(FM_OK, c.optimizer.row = -1);
+    EXPECT(FM_BAD_ARGUMENT, c.averaging = 1);
+    EXPECT(FM_BAD_ARGUMENT, c.averaging = -0.1);
+    EXPECT(FM_BAD_ARGUMENT, c.max_grad_norm = -1);
+    EXPECT(FM_BAD_ARGUMENT, c.max_grad_norm = NAN);
+    EXPECT(FM_BAD_ARGUMENT, c.network.input_dropout = 1);
+    EXPECT(FM_BAD_ARGUMENT, c.network.input_dropout = NAN);
 
     fm_layer layers[2] = {s.layers[0], s.layers[1]};
     EXPECT(FM_BAD_ARGUMENT, c.network.n_inputs = 0);
@@ -1128,7 +1225,24 @@ static void bad_networks(void)
     }
     layers[0].activation = choose(fm_activation_row, "softmax");
     EXPECT(FM_BAD_ARGUMENT, c.network.layers = layers);
+    for (int i = 0; i < 2; i++) { /* what hidden layers may have, within bounds */
+#define EXPECT_LAYER(wanted, change)               \
+    do {                                           \
+        layers[0] = s.layers[0];                   \
+        layers[1] = s.layers[1];                   \
+        layers[i].change;                          \
+        EXPECT(wanted, c.network.layers = layers); \
+    } while (0)
+        EXPECT_LAYER(i ? FM_BAD_ARGUMENT : FM_OK, dropout = 0.5);
+        EXPECT_LAYER(i ? FM_BAD_ARGUMENT : FM_OK, residual = 1);
+        EXPECT_LAYER(i ? FM_BAD_ARGUMENT : FM_OK, normalization = FM_LAYER_NORM);
+        EXPECT_LAYER(FM_BAD_ARGUMENT, normalization = (fm_normalization)7);
+        EXPECT_LAYER(FM_BAD_ARGUMENT, dropout = 1);
+        EXPECT_LAYER(FM_BAD_ARGUMENT, dropout = -0.5);
+#undef EXPECT_LAYER
+    }
     layers[0] = s.layers[0];
+    layers[1] = s.layers[1];
 
     /* Sizes whose products overflow, in one layer or in the sum of all. */
     const int64_t huge[] = {INT64_MAX, INT64_MAX / 2, INT64_C(1) << 40, INT64_C(1) << 33};
@@ -1178,6 +1292,9 @@ static void bad_calls(void)
     CHECK(fm_net_load(net, -1, p.of) == FM_OK);
     CHECK(fm_net_create(&sparse, &sparse_config) == FM_OK);
     CHECK(fm_net_load(sparse, -1, p.of) == FM_OK);
+    config.optimizer = no_optimizer;
+    fm_net *untrained;
+    CHECK(fm_net_create(&untrained, &config) == FM_OK);
     double loss;
     int64_t step = 0;
     fm_matrix X = d.form[ROWS_32].X, csr = d.form[CSR_32].X;
@@ -1195,6 +1312,7 @@ static void bad_calls(void)
     REFUSED(TRAIN(net, &X, &y, NULL, 20, 9)); /* more than max_rows */
     REFUSED(fm_net_train(net, &loss, &step, &X, &y, NULL, d.order, 20, 8, 0.1, -1));
     REFUSED(fm_net_loss_grad(net, &loss, q.of, &X, &y, NULL, 1)); /* made to train */
+    REFUSED(TRAIN(untrained, &X, &y, NULL, 20, 8));
     X.n_cols--;
     REFUSED(TRAIN(net, &X, &y, NULL, 20, 8));
     X.n_cols++;
@@ -1264,7 +1382,16 @@ static void bad_calls(void)
     CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);
     X.n_rows = 1;
     CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);
+    other.layers[0].width = INT64_MAX / 6; /* no product overflows, their sum does */
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);
+    X.n_rows = 20;
+    other.layers[0].width = INT64_MAX / 24;
+    CHECK(predict(out, &other, &p, &X, 0, 1) == FM_TOO_LARGE);
+    CHECK(predict(out, &s, &p, &X, 0, 1000) == FM_OK);
+    csr.n_rows = 0;
+    CHECK(predict(out, &s, &p, &csr, 1, 1) == FM_OK);
     X.n_rows = 0;
+    CHECK(fm_net_loss_grad(untrained, &loss, q.of, &X, &y, NULL, 1) == FM_BAD_ARGUMENT);
     CHECK(predict(out, &s, &p, &X, 1, 1) == FM_OK);
     X.n_rows = -1;
     CHECK(predict(out, &s, &p, &X, 1, 1) == FM_BAD_ARGUMENT);
@@ -1278,6 +1405,7 @@ static void bad_calls(void)
     numbers.indices = &numbers;
     CHECK(fm_check_finite(&numbers, NULL) == FM_BAD_ARGUMENT);
     fm_net_free(net);
+    fm_net_free(untrained);
     fm_net_free(sparse);
     free_params(&p);
     free_params(&q);
@@ -1286,6 +1414,95 @@ static void bad_calls(void)
 #undef REFUSED
 #undef REFUSED_AS
 }
+
+/* Arrays that layers need and that are not there, and mini-batches without a variance. */
+static void bad_calls_of_normalised_layers(void)
+{
+    enum { ROWS = 20 };
+    shape s = shape_of(unit_lists[7], NULL, FM_FLOAT32, 1);
+    s.layers[0].normalization = FM_BATCH_NORM;
+    s.layers[0].residual = 1;
+    s.layers[1].normalization = FM_LAYER_NORM;
+    data d = new_data(&s, ROWS);
+    params p = new_params(&s, 1);
+    fm_config config = config_of(&s, optimizer("adam"), 8, 0);
+    fm_net *net, *untrained;
+    CHECK(fm_net_create(&net, &config) == FM_OK);
+    config.optimizer = no_optimizer;
+    CHECK(fm_net_create(&untrained, &config) == FM_OK);
+    fm_matrix X = d.form[ROWS_32].X;
+    float *out = allocate(ROWS * 9 * sizeof(float));
+    for (int l = 0; l < s.n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++) {
+            if (!n_numbers(&s.layers[l], s.units[l], kind))
+                continue;
+            void **array = array_of(&p.of[l], kind), *kept = *array;
+            *array = NULL;
+            for (X.n_rows = 1; X.n_rows <= ROWS; X.n_rows += ROWS - 1)
+                CHECK(predict(out, &s, &p, &X, 0, 1) == FM_BAD_ARGUMENT);
+            CHECK(fm_net_load(net, -1, p.of) ==
+                  (n_trained(&s, l, kind) ? FM_BAD_ARGUMENT : FM_OK)); /* as they are */
+            *array = kept;
+        }
+    CHECK(fm_net_load(net, -1, p.of) == FM_OK && fm_net_load(untrained, -1, p.of) == FM_OK);
+    const fm_targets y = targets_of(&s, &d);
+    const struct {
+        int64_t n, batch_size;
+        fm_status status;
+    } calls[] = {{ROWS, 1, FM_BAD_ARGUMENT}, {9, 4, FM_BAD_ARGUMENT}, {1, 8, FM_BAD_ARGUMENT},
+                 {ROWS, 9, FM_BAD_ARGUMENT}, {0, 8, FM_OK},           {ROWS, 8, FM_OK}};
+    double loss;
+    int64_t step = 0;
+    X.n_rows = ROWS;
+    for (size_t i = 0; i < sizeof(calls) / sizeof(*calls); i++)
+        CHECK(fm_net_train(net, &loss, &step, &X, &y, NULL, d.order, calls[i].n,
+                           calls[i].batch_size, RATE, 1) == calls[i].status);
+    CHECK(step == 3);
+    CHECK(fm_net_loss_grad(untrained, &loss, p.of, &X, &y, NULL, 1) == FM_BAD_ARGUMENT);
+    fm_net_free(net);
+    fm_net_free(untrained);
+    free(out);
+    free_params(&p);
+    free_data(&d);
+}
+
+#ifdef WRAPPED
+/* A team's scratch is taken when it comes to work; without it nothing has changed. */
+static void failing_training(const shape *s, const data *d, params *p)
+{
+    const fm_config config = config_of(s, optimizer("adam"), 200, 0);
+    const fm_targets y = targets_of(s, d);
+    fm_net *net;
+    double loss;
+    int64_t step = 0;
+    CHECK(fm_net_create(&net, &config) == FM_OK && fm_net_load(net, -1, p->of) == FM_OK);
+    fail_in = 0;
+    CHECK(fm_net_train(net, &loss, &step, &d->form[ROWS_32].X, &y, NULL, d->order, 200, 200, RATE,
+                       3) == FM_NO_MEMORY);
+    fail_in = -1;
+    params q = new_params(s, 1);
+    CHECK(step == 0 && fm_net_store(net, -1, q.of) == FM_OK && same_params(s, p, &q));
+    free_params(&q);
+    fm_net_free(net);
+}
+
+/* One row through a layer for which the stack has no room. */
+static void failing_short_prediction(void)
+{
+    static const int64_t units[MAX_LAYERS + 1] = {3, 3000, 2};
+    shape s = shape_of(units, NULL, FM_FLOAT32, 1);
+    data d = new_data(&s, 1);
+    params p = new_params(&s, 1);
+    float out[2];
+    for (int fails_now = 1; fails_now >= 0; fails_now--) {
+        fail_in = fails_now - 1;
+        CHECK(predict(out, &s, &p, &d.form[ROWS_32].X, 0, 1) == (fails_now ? FM_NO_MEMORY : FM_OK));
+    }
+    fail_in = -1;
+    free_params(&p);
+    free_data(&d);
+}
+#endif
 
 /* Lets the first, second, ... allocation of a call fail until none does. */
 static void failing_allocations(void)
@@ -1322,6 +1539,8 @@ static void failing_allocations(void)
             } while (has_failed);
             CHECK(n_failures >= (n_rows > 1 ? 2 : 0));
         }
+    failing_training(&s, &d, &p);
+    failing_short_prediction();
     free(out);
     free_params(&p);
     free_data(&d);
@@ -1340,12 +1559,15 @@ int main(int argc, char **argv)
     RUN(tables);
     RUN(bad_networks);
     RUN(bad_calls);
+    RUN(bad_calls_of_normalised_layers);
     RUN(failing_allocations);
     RUN(number_of_threads);
     RUN(load_and_store);
     RUN(prediction);
     RUN(gradients);
+    RUN(gradients_with_extras);
     RUN(training);
+    RUN(training_with_extras);
     RUN(large_batches);
     RUN(strange_numbers);
     RUN(not_finite);

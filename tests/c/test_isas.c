@@ -7,10 +7,12 @@
  *
  * One line per network: checksum of the sets with FMA, checksum of generic. Every
  * row of the tables of activations, losses and optimizers is in it, dense and CSR X,
- * and sizes that fill no tile. That the numbers are right is checked in Python.
+ * all that a layer may have, clipping and averaging, and sizes that fill no tile. That
+ * the numbers are right is checked in Python.
  */
 #include "fastmlp.h"
 
+#include "arrays.h"
 #include "check.h"
 #include "rows.h"
 #include <math.h>
@@ -66,15 +68,47 @@ typedef struct {
     int64_t units[MAX_LAYERS + 1];
     int64_t n_rows, batch;
     int csr, zeros;
-    fm_choice hidden, out, loss, optimizer;
+    fm_choice out, loss, optimizer;
+    fm_layer hidden; /* all hidden layers, but for the width */
+    double max_grad_norm, averaging;
 } network;
 
-static void add_params_to_checksum(uint64_t *sum, const network *net, const fm_parameters *params)
+static fm_layer layer_of(const network *net, int l)
 {
-    for (int l = 0; l < net->n_layers; l++) {
-        add_to_checksum(sum, params[l].W, net->dtype, net->units[l] * net->units[l + 1]);
-        add_to_checksum(sum, params[l].b, net->dtype, net->units[l + 1]);
-    }
+    fm_layer layer = l + 1 < net->n_layers ? net->hidden : (fm_layer){.activation = net->out};
+    layer.width = net->units[l + 1];
+    return layer;
+}
+
+static int64_t length_of(const network *net, int l, int kind)
+{
+    const fm_layer layer = layer_of(net, l);
+    return n_numbers(&layer, net->units[l], kind);
+}
+
+static void draw_params(const network *net, fm_parameters *params)
+{
+    for (int l = 0; l < net->n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++) {
+            const int64_t n = length_of(net, l, kind);
+            const double width = 1 / sqrt((double)net->units[l]);
+            *array_of(&params[l], kind) =
+                n ? random_array(net->dtype, n, width, centre(kind)) : NULL;
+        }
+}
+
+static void free_params(const network *net, fm_parameters *params)
+{
+    for (int l = 0; l < net->n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++)
+            free(*array_of(&params[l], kind));
+}
+
+static void add_params_to_checksum(uint64_t *sum, const network *net, fm_parameters *params)
+{
+    for (int l = 0; l < net->n_layers; l++)
+        for (int kind = 0; kind < N_KINDS; kind++)
+            add_to_checksum(sum, *array_of(&params[l], kind), net->dtype, length_of(net, l, kind));
 }
 
 /* Trains for two epochs, predicts, takes loss and gradient: a checksum of all. */
@@ -117,19 +151,17 @@ static uint64_t checksum(const network *net, const char *isa)
 
     fm_parameters params[MAX_LAYERS];
     fm_layer layers[MAX_LAYERS];
-    for (int l = 0; l < net->n_layers; l++) {
-        const double width = 1 / sqrt((double)net->units[l]);
-        params[l].W = random_array(dtype, net->units[l] * net->units[l + 1], width, 0);
-        params[l].b = random_array(dtype, net->units[l + 1], width, 0);
-        layers[l] = (fm_layer){.width = net->units[l + 1],
-                               .activation = l + 1 < net->n_layers ? net->hidden : net->out};
-    }
+    for (int l = 0; l < net->n_layers; l++)
+        layers[l] = layer_of(net, l);
+    draw_params(net, params);
     const fm_network structure = {
         .dtype = dtype, .n_inputs = p, .n_layers = net->n_layers, .layers = layers};
     fm_config config = {.network = structure,
                         .loss = net->loss,
                         .optimizer = net->optimizer,
                         .alpha = 1e-3,
+                        .max_grad_norm = net->max_grad_norm,
+                        .averaging = net->averaging,
                         .max_rows = net->batch,
                         .max_nnz = net->csr ? MAX_NNZ : 0,
                         .isa = isa};
@@ -142,7 +174,8 @@ static uint64_t checksum(const network *net, const char *isa)
     CHECK(fm_net_train(handle, &loss, &step, &matrix, &targets, weights, order, 2 * n, net->batch,
                        0.01, 0) == FM_OK);
     add_to_checksum(&sum, &loss, FM_FLOAT64, 1);
-    for (int slot = fm_optimizer_row(net->optimizer.row)->n_slots - 1; slot >= -1; slot--) {
+    const int n_slots = fm_optimizer_row(net->optimizer.row)->n_slots + (net->averaging > 0);
+    for (int slot = n_slots - 1; slot >= -1; slot--) {
         CHECK(fm_net_store(handle, slot, params) == FM_OK);
         add_params_to_checksum(&sum, net, params);
     }
@@ -155,6 +188,8 @@ static uint64_t checksum(const network *net, const char *isa)
     }
 
     config.optimizer.row = -1;
+    if (net->hidden.normalization == FM_BATCH_NORM)
+        config.max_rows = n; /* the statistics are of all rows */
     CHECK(fm_net_create(&handle, &config) == FM_OK);
     CHECK(fm_net_load(handle, -1, params) == FM_OK);
     CHECK(fm_net_loss_grad(handle, &loss, params, &matrix, &targets, NULL, 0) == FM_OK);
@@ -162,10 +197,7 @@ static uint64_t checksum(const network *net, const char *isa)
     add_params_to_checksum(&sum, net, params);
     fm_net_free(handle);
 
-    for (int l = 0; l < net->n_layers; l++) {
-        free(params[l].W);
-        free(params[l].b);
-    }
+    free_params(net, params);
     free(X);
     free(y);
     free(out);
@@ -197,16 +229,35 @@ static void compare(const network *net)
         }
     }
     printf("%-4s %-8s %-8s %-15s %-4s %s ", dtype_names[net->dtype],
-           fm_activation_row(net->hidden.row)->name, fm_activation_row(net->out.row)->name,
-           fm_loss_row(net->loss.row)->name, fm_optimizer_row(net->optimizer.row)->name,
+           fm_activation_row(net->hidden.activation.row)->name,
+           fm_activation_row(net->out.row)->name, fm_loss_row(net->loss.row)->name,
+           fm_optimizer_row(net->optimizer.row)->name,
            net->csr     ? "csr  "
            : net->zeros ? "zeros"
                         : "dense");
     for (int l = 0; l <= net->n_layers; l++)
         printf("%c%d", l ? '-' : ' ', (int)net->units[l]);
+    static const char *norm_names[] = {"", " batch", " layer"};
+    printf("%s%s%s%s%s%s", norm_names[net->hidden.normalization],
+           net->hidden.residual ? " residual" : "", net->hidden.dropout > 0 ? " dropout" : "",
+           net->hidden.no_bias ? " no-bias" : "", net->max_grad_norm > 0 ? " clipped" : "",
+           net->averaging > 0 ? " averaged" : "");
     printf("  %016llx %016llx\n", (unsigned long long)fused, (unsigned long long)plain);
     fflush(stdout);
     CHECK(!fused_by || *fused_by);
+}
+
+/* In each combination sooner or later; every third network is plain. */
+static void add_extras(network *net, int i)
+{
+    if (i % 3 == 0)
+        return;
+    net->hidden.normalization = (fm_normalization)(i % 4 % 3);
+    net->hidden.residual = i % 5 < 2;
+    net->hidden.dropout = i % 7 < 3 ? 0.3 : 0;
+    net->hidden.no_bias = i % 11 < 4;
+    net->max_grad_norm = i % 13 < 6 ? 0.5 : 0;
+    net->averaging = i % 17 < 8 ? 0.9 : 0;
 }
 
 int main(int argc, char **argv)
@@ -234,10 +285,11 @@ int main(int argc, char **argv)
                     continue;
                 network net = shapes[i % N_SHAPES];
                 net.dtype = (fm_dtype)dtype;
-                net.hidden = any_activation(FM_FOR_HIDDEN, i + i / N_SHAPES);
+                net.hidden.activation = any_activation(FM_FOR_HIDDEN, i + i / N_SHAPES);
                 net.out = fm_default_choice(out);
                 net.loss = fm_default_choice(loss);
                 net.optimizer = any_row(fm_optimizer_row, i);
+                add_extras(&net, i);
                 if (i++ % every == 0)
                     compare(&net);
             }
