@@ -78,8 +78,8 @@ def _public() -> ModuleType:
 
 
 def _other_paths() -> list[str]:
-    paths = os.environ.get("PYTHONPATH", "")
-    return [path for path in paths.split(os.pathsep) if path not in ("", _STARTUP)]
+    paths = os.environ.get("PYTHONPATH")
+    return [path for path in paths.split(os.pathsep) if path != _STARTUP] if paths else []
 
 
 def _set_path(paths: list[str]) -> None:

@@ -99,6 +99,15 @@ def test_processes_below_a_patched_one_are_patched(patched):
     assert said.startswith("sklearn.")
 
 
+def test_other_paths_stay_as_they_are(monkeypatch):
+    for paths in ("a", os.pathsep.join(["", "a", "", "b"])):
+        monkeypatch.setenv("PYTHONPATH", paths)
+        fastmlp.patch_sklearn()
+        assert os.environ["PYTHONPATH"].endswith(os.pathsep + paths)
+        fastmlp.unpatch_sklearn()
+        assert os.environ["PYTHONPATH"] == paths
+
+
 def test_another_sitecustomize_still_runs(patched, tmp_path):
     (tmp_path / "sitecustomize.py").write_text("print('mine')")
     paths = os.pathsep.join([os.environ["PYTHONPATH"], str(tmp_path)])
