@@ -41,7 +41,11 @@ STRUCTURES = [
     {"hidden_layer_sizes": (4,), "fit_intercept": False},
     {"hidden_layer_sizes": (4, 3, 2), "precision": "float32"},
 ]
-OBJECTS = [[activations.LeakyReLU(0.3), activations.LeakyReLU(0.1)], activations.ELU(1.7)]
+OBJECTS = [
+    [activations.LeakyReLU(0.3), activations.LeakyReLU(0.1)],
+    activations.ELU(1.7),
+    activations.CELU(0.4),
+]
 QUANTILES = losses.Quantile((0.1, 0.5, 0.9))
 
 
