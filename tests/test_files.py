@@ -216,6 +216,22 @@ def test_wrong_routing(routing, content, refuses):
     refuses(changed(content, lambda header, model: model.update(routing=routing)))
 
 
+def test_a_header_must_not_be_larger_than_can_be_read(tmp_path, monkeypatch):
+    est = classifier()
+    monkeypatch.setattr(_safetensors, "MAX_HEADER", 1000)
+    with pytest.raises(ValueError, match="which may hold 1000"):
+        est.save_model(tmp_path / "model")
+    assert not any(tmp_path.iterdir())
+
+
+def test_truth_values_are_0_or_1():
+    content = bytearray(b"".join(_safetensors.pack({"a": np.array([True, False])}, {})))
+    content[-33] = 2
+    content[-32:] = hashlib.sha256(content[:-32]).digest()
+    with pytest.raises(ValueError, match="truth value"):
+        _safetensors.unpack(bytes(content))
+
+
 def test_another_program_finds_all_that_predictions_take(tmp_path):
     """Layers and arrays are enough to predict, here quantiles by normalised, residual layers."""
     library = pytest.importorskip("safetensors.numpy")

@@ -363,6 +363,12 @@ def test_early_stopping_on_quantiles():
     assert scored.validation_scores_[-1] == pytest.approx(-np.mean(expected))
 
 
+def test_score_of_diverged_quantiles():
+    est = MLPRegressor(loss=losses.Quantile(LEVELS), **SMALL).fit(X, REAL)
+    est.intercepts_[-1][:] = np.inf
+    assert np.isnan(est.score(X, REAL))
+
+
 def test_levels_in_a_grid():
     search = GridSearchCV(
         MLPRegressor(loss="quantile", **SMALL), {"loss__levels": [0.2, (0.1, 0.9)]}, cv=2

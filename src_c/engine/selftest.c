@@ -3,8 +3,9 @@
  * Kernel sets for rarely exercised instructions are checked against the emulation
  * before first use: a mistake of theirs, of the compiler, a hypervisor or the CPU then
  * costs speed and no results. The numbers are chosen so that every sum is exact in any
- * order, while every operand that is not an integer has to be rounded: results must
- * agree to the bit. Steps and gradients over several blocks of rows, dense and CSR.
+ * order, while operands have to be rounded: results must agree to the bit. Steps and
+ * gradients over several blocks of rows, dense and CSR; a layer whose derivative follows
+ * from its outputs, and one that keeps it. Such sets are for dense layers only.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,15 +13,19 @@
 #include "engine/net.h"
 
 /* More than one block of 32 and of 128 in every direction, and remainders. */
-enum { ROWS = 75, BLOCK = 40, FEW = 5, INPUTS = 150, HIDDEN = 70, OUTPUTS = 37, N_LAYERS = 2 };
+enum { ROWS = 75, BLOCK = 40, FEW = 5, N_LAYERS = 3 };
+enum { INPUTS = 150, FIRST = 70, SECOND = 40, OUTPUTS = 37 };
 static const fm_layer layers[N_LAYERS] = {
-    {.width = HIDDEN, .activation = {.row = FM_ACT_relu}},
+    {.width = FIRST, .activation = {.row = FM_ACT_relu}},
+    {.width = SECOND, .activation = {.row = FM_ACT_hardswish}},
     {.width = OUTPUTS, .activation = {.row = FM_ACT_identity}},
 };
 static const fm_network network = {
     .dtype = FM_BFLOAT16, .n_inputs = INPUTS, .n_layers = N_LAYERS, .layers = layers};
 enum {
-    N_PARAMS = INPUTS * HIDDEN + HIDDEN + HIDDEN * OUTPUTS + OUTPUTS,
+    BEFORE_SECOND = (INPUTS + 1) * FIRST,
+    BEFORE_OUTPUTS = BEFORE_SECOND + (FIRST + 1) * SECOND,
+    N_PARAMS = BEFORE_OUTPUTS + (SECOND + 1) * OUTPUTS,
     N_RESULTS = 2 * N_PARAMS + (ROWS + FEW) * OUTPUTS + 2
 };
 
@@ -46,10 +51,15 @@ static void make(memory *m)
 {
     fill(m->X, ROWS * INPUTS, 1);
     fill(m->params, N_PARAMS, 2);
-    for (int i = 0; i < HIDDEN; i++)
-        m->params[INPUTS * HIDDEN + i] = -0x1p-9f; /* so that activations are rounded */
+    for (int i = 0; i < FIRST; i++)
+        m->params[BEFORE_SECOND - 1 - i] = -0x1p-9f; /* so that activations are rounded */
+    /* Multiples of 8, plus 4: there hardswish is exact, and so is its derivative. */
+    for (int i = BEFORE_SECOND; i < BEFORE_OUTPUTS - SECOND; i++)
+        m->params[i] *= 8;
+    for (int i = 0; i < SECOND; i++)
+        m->params[BEFORE_OUTPUTS - 1 - i] = 4;
     for (int i = 0; i < ROWS * OUTPUTS; i++)
-        m->y[i] = 0x1p-9f; /* so that deltas are */
+        m->y[i] = 0.5f; /* so that deltas are rounded */
     int32_t nnz = 0;
     for (int r = 0; r < ROWS; r++) {
         m->indptr[r] = nnz;

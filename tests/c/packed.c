@@ -318,16 +318,25 @@ static void csr_cut_off(const fm_stage *s, const fm_pass *pass, int64_t begin, i
     cut_off(right->forward_csr, s, pass, begin, end);
 }
 
+static void slopes_forgotten(const fm_stage *s, const fm_pass *pass, int64_t begin, int64_t end)
+{
+    float *slopes = s->to->part[FM_SLOPE];
+    right->forward(s, pass, begin, end);
+    for (size_t i = 0; slopes && i < right->value_bytes(FM_SLOPE, s->to) / sizeof(float); i++)
+        slopes[i] = 1;
+}
+
 static void selftest(void)
 {
     for (int i = 0; i < N_SETS; i++)
         CHECK(fm_selftest(sets[i], sets[0]));
-    for (int mistake = 0; mistake < 4; mistake++) {
+    for (int mistake = 0; mistake < 5; mistake++) {
         fm_kernels wrong = *right;
         switch (mistake) {
         case 0: wrong.backward = rows_left_out; break;
         case 1: wrong.gradient = sum_begun_anew; break;
         case 2: wrong.gather = gather_cut_off; break;
+        case 3: wrong.forward = slopes_forgotten; break;
         default: wrong.forward_csr = csr_cut_off; break;
         }
         CHECK(!fm_selftest(&wrong, sets[0]));
