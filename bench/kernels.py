@@ -6,17 +6,16 @@ the gathering of rows are time without work, so 100 % is out of reach. The data 
 in real data would be work that is counted but not done.
 """
 
-import os
 import platform
 import subprocess
 import tempfile
 from functools import partial
 from itertools import pairwise, product
-from pathlib import Path
 
 import numpy as np
 
 from .clock import Stopwatch
+from .latency import compile_here
 from .rounds import interleave
 from .shapes import load
 
@@ -66,12 +65,7 @@ def run(shapes, threads, rounds, n_isas=None, say=print):
 
 def compile_peak(isa, folder):
     """Compile peak.c for the vectors of a kernel set; returns the program."""
-    flags = PEAK_FLAGS.get(isa, PEAK_FLAGS[FALLBACK])
-    program = Path(folder, f"peak-{isa}")
-    command = [os.environ.get("CC", "cc"), "-O2", *flags, "-pthread"]
-    source = Path(__file__).with_name("peak.c")
-    subprocess.run([*command, source, "-o", program], check=True)
-    return program
+    return compile_here("peak", folder, *PEAK_FLAGS.get(isa, PEAK_FLAGS[FALLBACK]))
 
 
 def peak(program, what, number):

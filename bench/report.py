@@ -4,6 +4,7 @@ import re
 import statistics
 from pathlib import Path
 
+from .latency import SHARED
 from .record import MEASURED, compare
 from .shapes import SHAPES
 
@@ -11,6 +12,7 @@ README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 TIMED = ("fit", "predict", "kernels")
 DISTURBED = 0.05
+APART = "CPUs apart"
 
 # Columns of the tables: the peer and whose time its ratio compares with.
 FIT_COLUMNS = (
@@ -47,6 +49,11 @@ def markdown(record):
         f" typically {statistics.median(spreads or [0]):.1%} apart. In brackets: how many times as"
         " long as fastmlp at the same precision. **Bold: the peer is faster.**",
     ]
+    if any("cpus" in row for row in timed):
+        lines[0] += (
+            f" {APART}: how far, in nanoseconds that a cache line takes from one to another and"
+            f" back; where they share a cache, below {SHARED}."
+        )
     best = [row for row in record["kernels"] if row["isa"] == record["kernels"][0]["isa"]]
     return "\n".join(lines + _timed(record | {"kernels": best}, threads))
 
@@ -130,16 +137,25 @@ def _roofline(rows):
 
 def _times(rows, threads, columns, label):
     """One line per label, one column per peer that has a figure."""
-    lines = {}
+    lines, apart = {}, {}
     for row in rows:
         if row["threads"] == threads:
             lines.setdefault(label(row), {})[row["peer"]] = row["median"]
+            if "cpus" in row:
+                apart.setdefault(label(row), []).append(row["latency"])
     columns = [c for c in columns if any(c[0] in times for times in lines.values())]
     cells = [
-        [name] + [_cell(times.get(peer), times.get(base)) for peer, base in columns]
+        [name]
+        + [_cell(times.get(peer), times.get(base)) for peer, base in columns]
+        + [_range_of(apart.get(name)) for _ in range(bool(apart))]
         for name, times in lines.items()
     ]
-    return _table([name for name, _ in columns], cells)
+    return _table([name for name, _ in columns] + [APART] * bool(apart), cells)
+
+
+def _range_of(nanoseconds):
+    low, high = (number(f(nanoseconds)) for f in (min, max)) if nanoseconds else ("-", "-")
+    return low if low == high else f"{low} to {high}"
 
 
 def _shares(rows, threads):

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 
+from . import latency
 from .clock import summary
 from .peers import PEERS
 from .shapes import SHAPES
@@ -14,6 +15,7 @@ from .worker import PeerError, Worker
 
 # A run that took PATIENCE seconds in FEWEST rounds is spared the others.
 PATIENCE, FEWEST = 15.0, 3
+EACH_TIME = ("seconds", "others", "apart")
 PAUSE = 0.05  # seconds; lets the spinning threads of the peer before fall asleep
 
 
@@ -24,6 +26,8 @@ def interleave(runs, rounds, unit=1.0, say=print):
     which the mean is kept) and anything else. Every round runs each once, in an order drawn anew,
     so that a slow minute of the machine hits all of them alike. One that raises PeerError is left
     out with all its rounds, and said so. Slow ones get fewer rounds; the summary says how many.
+    Before each run it is measured how far apart the CPUs are (latency.py): "latency" is the median
+    in nanoseconds, "cpus" says near, far or both.
     """
     answers, rng = {name: [] for name in runs}, random.Random(0)
     for _ in range(rounds):
@@ -35,17 +39,25 @@ def interleave(runs, rounds, unit=1.0, say=print):
         rng.shuffle(order)
         for name in order:
             time.sleep(PAUSE)
+            apart = {"apart": latency.measure()}
             try:
-                answers[name].append(runs[name]())
+                answers[name].append(runs[name]() | apart)
             except PeerError as error:
                 say(f"  {name} left out: {error}")
                 del answers[name]
     return {
         name: summary([a["seconds"] for a in given], unit)
         | {"others": round(statistics.fmean(a["others"] for a in given), 3)}
-        | {key: value for key, value in given[-1].items() if key not in ("seconds", "others")}
+        | _apart([a["apart"] for a in given if a["apart"] is not None])
+        | {key: value for key, value in given[-1].items() if key not in EACH_TIME}
         for name, given in answers.items()
     }
+
+
+def _apart(nanoseconds):
+    if not nanoseconds:
+        return {}
+    return {"latency": statistics.median(nanoseconds), "cpus": latency.state(nanoseconds)}
 
 
 class Workers(ExitStack):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 # Last, so that an installed fastmlp is not hidden by the one beside bench/.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from bench import record, report, rounds, worker
+from bench import latency, record, report, rounds, worker
 from bench.shapes import SHAPES, load
 
 
@@ -96,6 +97,35 @@ def test_table_marks_the_rows_that_are_lost():
     assert "| lbfgs: 64-100-10, L-BFGS | 50 | - | - |" in text
 
 
+def test_table_says_how_far_apart_the_CPUs_were():
+    rows = [
+        fit_row("fastmlp f32") | {"latency": 61.2, "cpus": "near"},
+        fit_row("torch f32") | {"latency": 341.0, "cpus": "far"},
+        fit_row("fastmlp f32", shape="lbfgs") | {"latency": 61.2, "cpus": "near"},
+    ]
+    text = report.markdown(make_record(*rows))
+    assert "|  | fastmlp f32 | torch f32 | CPUs apart |" in text
+    assert "| 100 | 100 (1.0x) | 61.2 to 341 |" in text
+    assert "| 100 | - | 61.2 |" in text
+    assert "CPUs apart" not in report.markdown(make_record(fit_row()))
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "state"),
+    [([50.0, 80.0], "near"), ([245.0, 380.0], "far"), ([50.0, 245.0, 60.0], "both")],
+)
+def test_states_of_the_CPUs(nanoseconds, state):
+    assert latency.state(nanoseconds) == state
+
+
+def test_latency_is_measured_where_there_are_two_CPUs(monkeypatch):
+    if shutil.which(os.environ.get("CC", "cc").split()[0]) and len(os.sched_getaffinity(0)) > 1:
+        assert 1 < latency.measure() < 1e6
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    assert latency.measure() is None
+
+
 def test_kernels_are_stated_as_share_of_peak():
     row = {"shape": "tab", "isa": "avx2", "dtype": "f32", "threads": 2, "others": 0.0}
     row |= {"median": 1.0, "gflops": 154.0, "peak": 220.0}
@@ -167,8 +197,12 @@ def test_a_peer_that_dies_costs_its_own_rows_only(monkeypatch):
     seconds = iter([3.0, 1.0, 2.0])
     runs = {"lives": lambda: {"seconds": next(seconds), "others": 0.0}, "dies": dies}
     lines = []
+    apart = iter([60.0, 70.0, 300.0, 50.0])
+    monkeypatch.setattr(latency, "measure", lambda: next(apart, 50.0))
     results = rounds.interleave(runs, 3, say=lines.append)
-    assert results == {"lives": {"median": 2.0, "q1": 1.5, "q3": 2.5, "rounds": 3, "others": 0.0}}
+    times = {"median": 2.0, "q1": 1.5, "q3": 2.5, "rounds": 3, "others": 0.0}
+    assert results["lives"].pop("latency") < 150
+    assert results == {"lives": times | {"cpus": "both"}}
     assert lines == ["  dies left out: the process ended"]
 
 
