@@ -29,6 +29,7 @@ from fastmlp._training import lbfgs
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 TESTS = Path(__file__).parent
+LONGEST_REST = 0.3  # seconds; as long a busy machine may keep training to one thread, and more
 
 
 def make_data():
@@ -39,7 +40,7 @@ def make_data():
 
 def fit(n_jobs=None, **options):
     """An estimator after a fit whose mini-batches are enough work for five threads."""
-    est = MLPClassifier(150, max_iter=2, random_state=0, n_jobs=n_jobs).set_params(**options)
+    est = MLPClassifier(300, max_iter=2, random_state=0, n_jobs=n_jobs).set_params(**options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return est.fit(*make_data())
@@ -144,6 +145,7 @@ def test_as_many_threads_as_asked_for():
     found = run_python("""
 before = count_threads()
 def more_after(work):
+    time.sleep(LONGEST_REST)
     work()
     return count_threads() - before
 small = MLPClassifier(3, max_iter=2, n_jobs=4)
@@ -475,9 +477,11 @@ found = []
 thread = threading.Thread(target=lead_from_one_cpu)
 thread.start()
 thread.join()
+time.sleep(LONGEST_REST)
 fit(2)
 found.append(cpus_of_workers())
 os.sched_setaffinity(0, all_cpus[:1])
+time.sleep(LONGEST_REST)
 fit(3)
 found.append(cpus_of_workers())
 show([all_cpus, *found])

@@ -21,6 +21,7 @@ struct fm_net {
     size_t scratch_bytes;    /* of each member of a team */
     int n_scratch;           /* members that scratch is there for */
     char *scratch;           /* (n_scratch, scratch_bytes) */
+    int leaves[2];           /* in turn: whether the leader found that the team should end */
 };
 
 /* On a given kernel set; fm_net_create without the checks. */

@@ -18,6 +18,7 @@ typedef struct {
     double learning_rate;
     int update;              /* or only sum the gradient */
     int64_t step;            /* updates made before */
+    int64_t n_done;          /* rows */
     fm_watch *watch;
     double loss_sum;         /* of (mean loss + L2 term) * rows, by member 0 */
     fm_status status;        /* by member 0 */
@@ -232,12 +233,19 @@ static void run_batches(void *arg, fm_team *team, int rank, int size)
     fm_barrier(team); /* nobody writes to run before everybody has read it */
     fm_run mine = start; /* each member counts steps for itself */
     fm_run *out = rank == 0 ? run : &mine;
-    for (int64_t first = 0; first < start.data.n_rows; first += start.batch_size) {
-        const fm_batch batch = fm_batch_part(&start.data, first, start.batch_size);
+    for (int leaves = 0; !leaves && out->n_done < start.data.n_rows;) {
+        const fm_batch batch = fm_batch_part(&start.data, out->n_done, start.batch_size);
+        int *leader_leaves = &start.net->leaves[out->step % 2];
+        if (rank == 0)
+            *leader_leaves = fm_team_lags(team);
         if (!mini_batch(out, team, &batch, rank, size))
             break;
+        leaves = *leader_leaves;
+        out->n_done += batch.n_rows;
         out->step++;
     }
+    if (rank == 0)
+        fm_team_lags(team);
     fm_fpu_restore(fpu);
 }
 
@@ -263,7 +271,8 @@ static fm_status run_on_team(fm_run *run, int n_threads)
     const int size = fm_team_size(n_threads, plan->work_per_row * (double)rows, rows);
     if (!reserve_scratch(run->net, size))
         return FM_NO_MEMORY;
-    fm_parallel(size, run_batches, run);
+    while (run->status == FM_OK && run->n_done < run->data.n_rows)
+        fm_parallel(fm_teams_lag() ? 1 : size, run_batches, run);
     return run->status;
 }
 

@@ -44,6 +44,13 @@ enum {
 };
 _Static_assert(1 << MAX_ROUNDS == FM_MAX_THREADS, "a barrier needs log2(size) rounds");
 
+/* Whether a team lags is judged by so much of its time at once, and for how long then no other
+ * is tried: twice as long each time. To try costs about a time slice, 4 ms. */
+#ifndef FM_JUDGED_NS /* tests end teams after any mini-batch */
+#define FM_JUDGED_NS 2000000
+#endif
+enum { SHORTEST_REST_NS = 5 * FM_JUDGED_NS, LONGEST_REST_NS = 125 * FM_JUDGED_NS };
+
 /* ------------------------------------------------------------------- gates */
 
 typedef struct {
@@ -105,39 +112,42 @@ static inline void pause_cpu(void)
 #endif
 }
 
-static int64_t now_ns(void)
+static int64_t read_clock(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+
+static int64_t now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
 
 /* Where spinning was in vain it is halved, where it helped it is doubled: when
  * the other thread waits for this very core, every pause is lost. Barriers 20 us
  * apart then cost 10 % of the time with two threads on a core (40 % with a fixed
  * number of pauses), and 20 to 80 % instead of 400 % with eight on two. A gate
- * found open teaches nothing. */
-static void gate_wait(gate *g, uint64_t number)
+ * found open teaches nothing. Returns for how long it waited after spinning. */
+static int64_t gate_wait(gate *g, uint64_t number)
 {
     if (gate_is_raised(g, number))
-        return;
+        return 0;
     for (int i = 0; i < g->pauses; i++) {
         pause_cpu();
         if (gate_is_raised(g, number)) {
             if (g->pauses < MOST_PAUSES)
                 g->pauses *= 2;
-            return;
+            return 0;
         }
     }
     if (g->pauses > FEWEST_PAUSES)
         g->pauses /= 2;
-    int64_t end = now_ns() + YIELD_NS;
-    do {
-        if (gate_is_raised(g, number))
-            return;
-        sched_yield();
-    } while (now_ns() < end);
-    gate_sleep(g, number);
+    const int64_t start = now_ns();
+    while (!gate_is_raised(g, number)) {
+        if (now_ns() - start < YIELD_NS)
+            sched_yield();
+        else
+            gate_sleep(g, number);
+    }
+    return now_ns() - start;
 }
 
 /* -------------------------------------------------------------------- pool */
@@ -146,6 +156,8 @@ struct fm_team {
     int rank, size;
     uint64_t calls; /* regions this member was called to; the leader's to write */
     uint64_t barriers; /* passed so far; the same in the whole team */
+    int64_t since, cpu_since; /* the leader's: what is judged begins, and its CPU time then */
+    int64_t late; /* since then: waited at barriers after spinning */
     gate go, done;
     gate round[MAX_ROUNDS];
     pthread_t thread; /* not of member 0 */
@@ -161,6 +173,11 @@ static struct {
     cpu_set_t cpus[8]; /* that the workers may run on; room for the 8192 of Linux */
 #endif
 } pool;
+
+/* While no team is tried, and for how long the next time. */
+static struct {
+    _Atomic int64_t until, length;
+} rest = {.length = SHORTEST_REST_NS};
 
 static int take_pool(void)
 {
@@ -268,8 +285,16 @@ static void dismiss_all(void)
         free_member(pool.member[--pool.n_members]);
 }
 
+static void begin_to_judge(fm_team *leader, int64_t now)
+{
+    leader->since = now;
+    leader->cpu_since = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    leader->late = 0;
+}
+
 static void lead(int size, fm_task *task, void *arg)
 {
+    begin_to_judge(pool.member[0], now_ns());
     fm_team **member = pool.member;
     pool.task = task;
     pool.arg = arg;
@@ -310,8 +335,38 @@ void fm_barrier(fm_team *team)
         if (to >= team->size)
             to -= team->size;
         gate_raise(&pool.member[to]->round[r], number);
-        gate_wait(&team->round[r], number);
+        team->late += gate_wait(&team->round[r], number);
     }
+}
+
+/* Each member has an equal share, so a team does the leader's work times its size. Another
+ * thread on some member's CPU shows either in the others' waiting for it, or in
+ * the leader's not running. */
+int fm_team_lags(fm_team *team)
+{
+    if (team->size == 1)
+        return 0;
+    const int64_t now = now_ns(), time = now - team->since;
+    if (time < FM_JUDGED_NS)
+        return 0;
+    const int64_t idle = time - (read_clock(CLOCK_THREAD_CPUTIME_ID) - team->cpu_since);
+    const int64_t lost = idle > team->late ? idle : team->late;
+    const int lags = 10 * team->size * (time - lost) < 11 * time;
+    const int64_t length = atomic_load(&rest.length);
+    if (lags)
+        atomic_store(&rest.until, now + length);
+    if (lags && length < LONGEST_REST_NS)
+        atomic_store(&rest.length, 2 * length);
+    if (!lags && length > SHORTEST_REST_NS)
+        atomic_store(&rest.length, length / 2);
+    begin_to_judge(team, now);
+    return lags;
+}
+
+int fm_teams_lag(void)
+{
+    const int64_t until = atomic_load_explicit(&rest.until, memory_order_relaxed);
+    return until > 0 && now_ns() < until;
 }
 
 /* -------------------------------------------------------------------- fork */

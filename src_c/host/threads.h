@@ -32,4 +32,11 @@ int fm_parallel(int max_size, fm_task *task, void *arg);
  * often; orders memory among them. With size one it does nothing. */
 void fm_barrier(fm_team *team);
 
+/* Whether the team has lately done less than one thread alone would have, because some
+ * member must share its CPU: for its leader to ask, now and then. */
+int fm_team_lags(fm_team *team);
+
+/* Whether some team did, so shortly before that another would, too. */
+int fm_teams_lag(void);
+
 #endif

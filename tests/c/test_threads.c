@@ -20,6 +20,7 @@ static int limited_memalign(void **out, size_t alignment, size_t size)
     return memory_budget-- > 0 ? posix_memalign(out, alignment, size) : 12;
 }
 
+#undef FM_JUDGED_NS /* as it is */
 #define pthread_create limited_create
 #define posix_memalign limited_memalign
 #include "host/threads.c"
@@ -139,6 +140,39 @@ static void outer_task(void *arg, fm_team *team, int rank, int size)
     CHECK(fm_parallel(3, inner_task, &count[rank]) == 1);
     fm_barrier(team);
     CHECK(count[0] + count[1] + count[2] == 3);
+}
+
+/* A team of two that has run for ten seconds: its leader waited so long, or did not run. */
+static int lags(double late, double idle)
+{
+    const int64_t s = 1000000000;
+    fm_team leader = {.size = 2,
+                      .since = now_ns() - 10 * s,
+                      .cpu_since = read_clock(CLOCK_THREAD_CPUTIME_ID) - (int64_t)((10 - idle) * s),
+                      .late = (int64_t)(late * s)};
+    const int result = fm_team_lags(&leader);
+    CHECK(leader.late == 0 && now_ns() - leader.since < 10 * s);
+    return result;
+}
+
+static void lagging_teams(void)
+{
+    fm_team alone = {.size = 1, .late = 1};
+    CHECK(!fm_team_lags(&alone) && !fm_teams_lag());
+    CHECK(!lags(0, 0) && !lags(3, 0) && !lags(0, 3) && !lags(3, 3) && !fm_teams_lag());
+    CHECK(lags(6, 0) && lags(0, 6) && rest.until > 0 && rest.length == 4 * SHORTEST_REST_NS);
+    for (int i = 0; i < 20; i++)
+        CHECK(lags(9, 9));
+    CHECK(rest.length >= LONGEST_REST_NS && rest.length < 2 * LONGEST_REST_NS);
+    CHECK(rest.until - now_ns() <= rest.length);
+    for (int i = 0; i < 20; i++)
+        CHECK(!lags(0, 0));
+    CHECK(rest.length == SHORTEST_REST_NS);
+    rest.until = now_ns() + LONGEST_REST_NS * (int64_t)1000;
+    CHECK(fm_teams_lag());
+    rest.until = now_ns() - 1;
+    CHECK(!fm_teams_lag());
+    rest.until = 0;
 }
 
 static void nested(void)
@@ -488,6 +522,7 @@ int main(void)
     RUN(latecomers);
     RUN(big_teams);
     RUN(numbers_beyond_32_bits);
+    RUN(lagging_teams);
     RUN(nested);
     RUN(several_callers);
 #ifdef __linux__
