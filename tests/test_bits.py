@@ -84,6 +84,52 @@ def test_threads_on_every_row_of_the_tables(hidden, loss, dtype, isa):
     assert_all_same_bits(everything(p, isa, 3), everything(p, isa, 1))
 
 
+# Of what makes each thread update a copy of the weights: few weights, work and rows for 8 threads.
+REPLICATED = {
+    "plain": {},
+    "dropout": {"dropout": [0.3, 0.0], "input_dropout": 0.1},
+    "average": {"averaging": 0.9},
+    "residual": {"residual": True},
+    "bfloat16": {"bfloat16": True},
+}
+
+
+def replicated(dtype, variant, n=525, weighted=True):
+    p = problems.make([20, 64, 64, 3], n, dtype, hidden="relu", loss="log_loss", weighted=weighted)
+    if variant == "residual":
+        p = problems.with_structure(p, residual=True)
+    return p.but(options=p.options | REPLICATED[variant])
+
+
+def steps_on(p, optimizer, threads, isa):
+    """Parameters after each of some calls: of 512 rows, then of fewer than there are threads."""
+    net = p.net(_core, optimizer=optimizer, isa=isa, max_rows=512)
+    order, after = np.random.default_rng(1).permutation(p.n), []
+    for i, n_threads in enumerate(threads):
+        if i == 4:
+            net.load_params(p.coefs, [*p.intercepts, *p.running])
+        loss = net.train(p.X, p.y, p.sample_weight, order, 512, 0.01, n_threads=n_threads)
+        after.append(problems.result(net, p, optimizer, [loss]))
+    return after
+
+
+@pytest.mark.parametrize("variant", REPLICATED)
+def test_threads_that_change_from_call_to_call(variant, dtype, isa):
+    """Copies of weights and state that some threads have are renewed when they are out of date."""
+    if variant == "bfloat16" and dtype == "float64":
+        pytest.skip("operands of float32")
+    for n, optimizer in [(512 + 3, "adam"), (2 * 512 + 1, "sgd")]:
+        p = replicated(dtype, variant, n, weighted=n % 2)
+        single = steps_on(p, optimizer, [1] * 8, isa)
+        assert_all_same_bits(steps_on(p, optimizer, [8, 2, 1, 3, 2, 4, 5, 7], isa), single)
+
+
+@pytest.mark.parametrize("optimizer", _core.OPTIMIZERS)
+def test_threads_with_copies_of_every_state(optimizer, dtype, isa):
+    p = replicated(dtype, "plain")
+    assert_all_same_bits(steps_on(p, optimizer, [4, 2], isa), steps_on(p, optimizer, [1, 1], isa))
+
+
 def test_more_threads_than_anyone_has(dtype):
     p = problems.make([64, 200, 10], 300, dtype, loss="log_loss")
     assert_all_same_bits(everything(p, None, 64), everything(p, None, 1))

@@ -155,9 +155,10 @@ def test_trajectory_of_every_loss(sparse, optimizer, loss, dtype, isa):
     ids=str,
 )
 def test_trajectory_of_common_shapes(units, n, batch_size, optimizer, dtype, isa):
-    p = problems.make(units, n, dtype, hidden="relu", loss="log_loss", labels=True, alpha=1e-4)
-    # In float32 the sign of some relu's input will in the end be another than the reference's;
-    # from there on the two ways part.
+    # In float32 the sign of some relu's input will in the end be another than the reference's; from
+    # there on the two ways part, with rmsprop and most seeds within 10 epochs.
+    hidden = "relu" if dtype == np.float64 else "tanh"
+    p = problems.make(units, n, dtype, hidden=hidden, loss="log_loss", labels=True, alpha=1e-4)
     epochs = 30 if dtype == np.float64 else 10
     assert_follows(p, optimizer, isa, epochs=epochs, batch_size=batch_size)
 

@@ -12,8 +12,9 @@ static void lay_out(fm_net *net, const fm_config *c, fm_arena *a)
     fm_buckets *b = &net->buckets;
     fm_plan_lay_out_parameters(&net->plan, a);
     fm_plan_lay_out_values(&net->plan, a);
-    net->row_loss = fm_take(a, fm_array_bytes(plan->use.max_rows, sizeof(double)));
-    net->row_weights = fm_take(a, fm_array_bytes(plan->use.max_rows, sizeof(double)));
+    net->row_loss = fm_take(a, fm_array_bytes(plan->use.max_rows, fm_turns(net) * sizeof(double)));
+    net->row_weights =
+        fm_take(a, fm_array_bytes(plan->use.max_rows, fm_turns(net) * sizeof(double)));
     if (c->loss_parameters)
         net->loss_parameters =
             fm_take(a, fm_array_bytes(fm_plan_outputs(plan)->width, sizeof(double)));
@@ -26,8 +27,65 @@ static void lay_out(fm_net *net, const fm_config *c, fm_arena *a)
     b->value = fm_take(a, fm_array_bytes(net->max_nnz, plan->kernels->item));
 }
 
+static void lay_out_member(fm_net *net, int rank, fm_arena *a)
+{
+    fm_plan *plan = &net->members[rank].plan;
+    *plan = net->plan;
+    if (rank > 0) {
+        *plan = fm_plan_copy(&net->plan, a);
+        fm_plan_lay_out_parameters(plan, a);
+    }
+    fm_plan_lay_out_sums(plan, a);
+}
+
+/* Before the network has its memory: an arena without any leaves no pointers. */
+static size_t count_member(fm_net *net)
+{
+    fm_arena a = {0};
+    lay_out_member(net, FM_MAX_PARTS - 1, &a);
+    return a.overflow ? SIZE_MAX : a.used;
+}
+
+static int reserve_member(fm_net *net, int rank)
+{
+    fm_member *m = &net->members[rank];
+    if (posix_memalign(&m->memory, 64, net->member_bytes) != 0) {
+        m->memory = NULL;
+        return 0;
+    }
+    fm_arena a = {.base = m->memory};
+    lay_out_member(net, rank, &a);
+    net->n_members = rank + 1;
+    return 1;
+}
+
+/* Scratch for a team of so many members; whether there is enough. */
+static int reserve_scratch(fm_net *net, int size)
+{
+    void *scratch;
+    if (size <= net->n_scratch)
+        return 1;
+    if (posix_memalign(&scratch, 64, (size_t)size * net->scratch_bytes) != 0)
+        return 0;
+    free(net->scratch);
+    net->scratch = scratch;
+    net->n_scratch = size;
+    return 1;
+}
+
+int fm_net_reserve(fm_net *net, int size)
+{
+    int enough = reserve_scratch(net, size);
+    if (net->plan.parts > 1 && size > 1)
+        while (enough && net->n_members < size)
+            enough = reserve_member(net, net->n_members);
+    return enough;
+}
+
 static fm_status allocate(fm_net *net, const fm_config *c)
 {
+    if (net->plan.parts > 1)
+        net->member_bytes = count_member(net);
     fm_arena a = {0};
     lay_out(net, c, &a);
     if (a.overflow)
@@ -96,6 +154,7 @@ fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config 
         return status;
     }
     net->scratch_bytes = fm_plan_scratch_bytes(&net->plan);
+    net->n_current = 1;
     return FM_OK;
 }
 
@@ -103,6 +162,8 @@ void fm_net_free(fm_net *net)
 {
     if (!net)
         return;
+    for (int i = 0; i < net->n_members; i++)
+        free(net->members[i].memory);
     free(net->scratch);
     free(net->memory);
     fm_plan_free(&net->plan);
@@ -120,6 +181,7 @@ fm_status fm_net_load(fm_net *net, int slot, const fm_parameters *layers)
 {
     if (!fm_has_slot(net, slot))
         return FM_BAD_ARGUMENT;
+    net->n_current = 1;
     return fm_plan_load(&net->plan, part_of_slot(net, slot), layers, NULL);
 }
 

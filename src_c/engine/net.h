@@ -4,6 +4,12 @@
 
 #include "engine/plan.h"
 
+/* What a member of a team on a replicated network works on alone. */
+typedef struct {
+    fm_plan plan;            /* of member 0 the network's own, else a copy of it */
+    void *memory;
+} fm_member;
+
 struct fm_net {
     fm_plan plan;
     fm_choice loss;
@@ -14,15 +20,28 @@ struct fm_net {
     double averaging;        /* decay of the average of weights; 0: there is none */
     double max_grad_norm;    /* 0: gradients are not clipped */
     fm_interrupt interrupt;
-    double *row_loss;        /* (rows of a block,) */
-    double *row_weights;     /* (rows of a block,) */
+    double *row_loss;        /* (turns, rows of a block) */
+    double *row_weights;     /* (turns, rows of a block) */
     fm_buckets buckets;
     void *memory;
     size_t scratch_bytes;    /* of each member of a team */
     int n_scratch;           /* members that scratch is there for */
     char *scratch;           /* (n_scratch, scratch_bytes) */
-    int leaves[2];           /* in turn: whether the leader found that the team should end */
+    /* What the leader found, in turn: that the call has ended; that the team should. */
+    int ended[2], leaves[2];
+    /* replicated networks */
+    fm_member members[FM_MAX_PARTS];
+    int n_members;           /* that memory is there for */
+    int n_current;           /* whose parameters are the network's */
+    size_t member_bytes;
 };
+
+/* What one member of a replicated network's team writes and others read has two places: they
+ * meet once in a mini-batch, and then some write while others still read. */
+static inline int fm_turns(const fm_net *net) { return net->plan.parts > 1 ? 2 : 1; }
+
+/* Memory for a team of so many members; whether there is enough. */
+int fm_net_reserve(fm_net *net, int size);
 
 /* On a given kernel set; fm_net_create without the checks. */
 fm_status fm_net_build(fm_net **out, const fm_kernels *kernels, const fm_config *config);

@@ -52,6 +52,12 @@ size_t fm_array_bytes(int64_t n, size_t item)
     return __builtin_mul_overflow((size_t)n, item, &bytes) ? SIZE_MAX : bytes;
 }
 
+/* Of a part of a mini-batch: with 50 rows a gradient's tiles begin and end so often that
+ * 8-64-64-1 and 30-64x4-5 took 2.5 % longer on one thread, with 100 less than 1 %. */
+#ifndef FM_LEAST_PART_ROWS /* the fuzzer has parts in the smallest mini-batches */
+#define FM_LEAST_PART_ROWS 64
+#endif
+
 static int is_input(const fm_plan *plan, const fm_value *v) { return v == plan->values; }
 
 static size_t param_bytes(const fm_plan *plan, int i, int part)
@@ -65,6 +71,8 @@ static size_t param_bytes(const fm_plan *plan, int i, int part)
         wanted = !s->raw_W;
     else if (part == FM_GRADIENT)
         wanted = use->keeps_gradient;
+    else if (part == FM_PUBLISHED || part == FM_PUBLISHED_NEXT)
+        wanted = 0;
     else if (part == FM_TRANSPOSED)
         wanted = use->training && s->kind == FM_DENSE && !is_input(plan, s->from);
     else if (part == FM_SQUARES)
@@ -109,6 +117,17 @@ void fm_plan_lay_out_parameters(fm_plan *plan, fm_arena *a)
             sum += k->unit_cost(&plan->stages[i], j, plan->use.max_rows);
         }
     cost[u] = sum;
+}
+
+void fm_plan_lay_out_sums(fm_plan *plan, fm_arena *a)
+{
+    const int sums[] = {FM_GRADIENT, FM_PUBLISHED, FM_PUBLISHED_NEXT};
+    for (int k = 0; k < 3; k++)
+        for (int i = 0; i < plan->n_stages; i++) {
+            fm_stage *s = &plan->stages[i];
+            s->part[sums[k]] =
+                fm_take(a, s->kind == FM_ADD ? 0 : plan->kernels->param_bytes(FM_GRADIENT, s));
+        }
 }
 
 static int needs_slope(const fm_value *v)
@@ -207,6 +226,16 @@ fm_plan fm_plan_copy(const fm_plan *plan, fm_arena *a)
 }
 
 /* ------------------------------------------------------------- parameters */
+
+void fm_plan_copy_parameters(const fm_plan *to, const fm_plan *from)
+{
+    for (int i = 0; i < to->n_stages; i++)
+        for (int part = 0; part < FM_N_PARAM_PARTS; part++) {
+            const size_t bytes = param_bytes(from, i, part);
+            if (bytes > 0)
+                memcpy(to->stages[i].part[part], from->stages[i].part[part], bytes);
+        }
+}
 
 fm_stage_arrays fm_arrays_of(const fm_stage *s, const fm_parameters *layers)
 {
@@ -349,7 +378,6 @@ static void compile_ops(fm_plan *plan)
            OUTPUT_WORK * (double)fm_plan_outputs(plan)->width, 1);
     for (int i = last; i >= 0 && plan->use.training; i--)
         add_backward(plan, i);
-    plan->ops[plan->n_ops - 1].ends_phase = plan->use.training; /* by the gradient's sums */
 }
 
 double fm_forward_work(const fm_network *network)
@@ -439,6 +467,38 @@ static fm_status count_work(fm_plan *plan)
     return FM_OK;
 }
 
+static int normalizes(const fm_plan *plan)
+{
+    int any = 0;
+    for (int i = 0; i < plan->n_stages; i++)
+        any |= plan->stages[i].kind == FM_NORM;
+    return any;
+}
+
+/* A network whose gradient is small beside its values is replicated: each member of a team
+ * has a copy of the parameters, and partial gradients are all that it hands to the others
+ * (DESIGN.md, D40). What it is cut into follows from its shape alone. */
+static int count_parts(const fm_plan *plan)
+{
+    const fm_plan_use *use = &plan->use;
+    const double rows = (double)use->max_rows;
+    double weights = 0, numbers = 0;
+    int parts = 1;
+    if (!use->training || use->keeps_gradient || use->csr || plan->kernels->plain_only ||
+        normalizes(plan))
+        return 1;
+    for (int i = 0; i < plan->n_stages; i++)
+        weights += (double)plan->stages[i].from->width * (double)plan->stages[i].to->width *
+                   (plan->stages[i].kind == FM_DENSE);
+    for (int i = 0; i < plan->n_values; i++)
+        numbers += (double)plan->values[i].width * rows;
+    while (2 * weights <= numbers && 2 * parts <= FM_MAX_PARTS &&
+           rows >= 2 * parts * FM_LEAST_PART_ROWS &&
+           plan->work_per_row * rows >= 2 * parts * FM_MIN_WORK_PER_THREAD)
+        parts *= 2;
+    return parts;
+}
+
 /* The arrays of the plan; run twice, see fm_arena. */
 static void lay_out_description(fm_plan *plan, fm_arena *a, int n_layers)
 {
@@ -468,6 +528,9 @@ fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_net
     const fm_status status = count_work(plan);
     if (status != FM_OK)
         return status;
+    plan->parts = count_parts(plan);
+    for (int i = 0; i < plan->n_stages; i++)
+        plan->stages[i].parts = plan->parts;
     compile_ops(plan);
     share_buffers(plan);
     return FM_OK;
@@ -568,6 +631,16 @@ void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watc
 void fm_plan_square_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)
 {
     walk_units(plan, plan->kernels->square_gradient, pass, NULL, rank, size);
+}
+
+void fm_plan_add_gradients(const fm_plan *plan, const fm_plan *const *members, int n, int part)
+{
+    for (int i = 0; i < plan->n_stages; i++) {
+        const void *from[FM_MAX_PARTS];
+        for (int k = 0; k < n; k++)
+            from[k] = members[k]->stages[i].part[part];
+        plan->kernels->add_gradients(&plan->stages[i], from, n);
+    }
 }
 
 void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)

@@ -10,6 +10,12 @@
  *   shards    gradient and update of all parameters       (training only)
  *   barrier
  *
+ * Small networks are replicated: each member of a team has a copy of all parameters.
+ *
+ *   rows      the same, and their gradient
+ *   barrier
+ *   all       sum of all members' gradients, update of the copy
+ *
  * Where gradients are kept, the update is a walk of its own through the shards, after
  * the gradients of all blocks of rows.
  *
@@ -72,6 +78,7 @@ typedef struct {
     int64_t n_units;         /* of weights, of all stages one after the other */
     int64_t *unit_cost;      /* (n_units + 1,) running sum; training only */
     double work_per_row;     /* multiply-adds */
+    int parts;               /* above 1: replicated; of the rows, for the gradient */
     void *description;       /* the memory of the arrays above but unit_cost */
 } fm_plan;
 
@@ -101,8 +108,14 @@ size_t fm_plan_scratch_bytes(const fm_plan *plan);
 void fm_plan_lay_out_parameters(fm_plan *plan, fm_arena *arena);
 void fm_plan_lay_out_values(fm_plan *plan, fm_arena *arena);
 
+/* Of a member of a team on a replicated network: its partial gradients and their sum. */
+void fm_plan_lay_out_sums(fm_plan *plan, fm_arena *arena);
+
 /* A copy with values of its own: what a member needs that walks through the plan alone. */
 fm_plan fm_plan_copy(const fm_plan *plan, fm_arena *arena);
+
+/* Parameters and the optimizer's state, between plans of one network. */
+void fm_plan_copy_parameters(const fm_plan *to, const fm_plan *from);
 
 /* All row operations on rows r0..r1 of the pass's batch, or some of them if the call ends.
  * team: NULL when alone. */
@@ -114,6 +127,8 @@ void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watc
                         int size);
 /* Squares of a member's share of the gradients that were kept. */
 void fm_plan_square_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
+/* FM_GRADIENT of all weights, from a part of each of n members. */
+void fm_plan_add_gradients(const fm_plan *plan, const fm_plan *const *members, int n, int part);
 /* Updates a member's share of the weights by the gradients that were kept. */
 void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
 

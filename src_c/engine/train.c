@@ -73,25 +73,25 @@ static fm_weighing weigh(const fm_net *net, const fm_batch *batch, fm_watch *wat
     return w;
 }
 
-static void scale_weights(fm_net *net, const fm_batch *batch, double scale, int64_t r0, int64_t r1)
+static void scale_weights(double *to, const fm_batch *batch, double scale, int64_t r0, int64_t r1)
 {
     if (!batch->weights)
         return;
     const fm_fpu_state fpu = fm_fpu_gradual();
     for (int64_t r = r0; r < r1; r++)
-        net->row_weights[r] = batch->weights[fm_batch_row(batch, r)] * scale;
+        to[r] = batch->weights[fm_batch_row(batch, r)] * scale;
     fm_fpu_restore(fpu);
 }
 
-static double sum_of_losses(const fm_net *net, const fm_batch *batch)
+static double sum_of_losses(const fm_batch *batch, const double *row_loss)
 {
     double sum[4] = {0};
     if (batch->row_weights)
         for (int64_t i = 0; i < batch->n_rows; i++)
-            sum[i % 4] += net->row_loss[i] * batch->row_weights[i];
+            sum[i % 4] += row_loss[i] * batch->row_weights[i];
     else
         for (int64_t i = 0; i < batch->n_rows; i++)
-            sum[i % 4] += net->row_loss[i];
+            sum[i % 4] += row_loss[i];
     return (sum[0] + sum[1]) + (sum[2] + sum[3]);
 }
 
@@ -121,9 +121,8 @@ static void fill_buckets(fm_net *net, const fm_pass *pass, fm_watch *watch)
 /* Whether the run ends before this mini-batch is applied. Every member takes the same
  * decision: the leader has not asked since they met at a barrier, and does not before the
  * next one. */
-static int stops(fm_run *run, const fm_weighing *w, int rank)
+static int stops(fm_run *run, const fm_weighing *w, int rank, int ended)
 {
-    const int ended = fm_ended(run->watch);
     const fm_status status = ended ? FM_INTERRUPTED : w->sum == 0 ? FM_ZERO_WEIGHT : FM_OK;
     if (rank == 0)
         run->status = status;
@@ -168,6 +167,20 @@ static void clip(const fm_net *net, const fm_pass *pass, fm_step *step, fm_team 
         step->inv_sum *= net->max_grad_norm / sqrt(sum);
 }
 
+static fm_pass pass_of(const fm_run *run, int rank)
+{
+    const fm_net *net = run->net;
+    return (fm_pass){.training = 1,
+                     .seed = net->seed,
+                     .update = run->step,
+                     .scratch = net->scratch + (size_t)rank * net->scratch_bytes,
+                     .loss = &net->loss,
+                     .loss_parameters = net->loss_parameters,
+                     .row_loss = net->row_loss,
+                     .end_part = net->plan.parts,
+                     .sums = FM_GRADIENT};
+}
+
 /* One mini-batch; returns whether the run goes on. Every member takes the same
  * decisions from the same numbers. The leader asks whether to end while rows pass and
  * while gradients are summed, not while weights change: a mini-batch is applied as a
@@ -179,16 +192,10 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
     const int at_once = !plan->use.keeps_gradient;
     const fm_weighing w = weigh(net, batch, run->watch, rank);
     fm_step step = step_of(run, &w);
-    fm_pass pass = {.training = 1,
-                    .seed = net->seed,
-                    .update = run->step,
-                    .scratch = net->scratch + (size_t)rank * net->scratch_bytes,
-                    .loss = &net->loss,
-                    .loss_parameters = net->loss_parameters,
-                    .row_loss = net->row_loss,
-                    .step = at_once ? &step : NULL};
+    fm_pass pass = pass_of(run, rank);
     double loss = rank == 0 ? l2_term(net, w.alpha) : 0; /* before the update changes W */
 
+    pass.step = at_once ? &step : NULL;
     for (int64_t first = 0; first < batch->n_rows; first += plan->use.max_rows) {
         fm_batch block = fm_batch_part(batch, first, plan->use.max_rows);
         pass.batch = &block;
@@ -199,18 +206,19 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
         const int64_t r0 = fm_plan_first_row(plan, block.n_rows, rank, size);
         const int64_t r1 = fm_plan_first_row(plan, block.n_rows, rank + 1, size);
         if (!fm_ended(run->watch))
-            scale_weights(net, &block, w.scale, r0, r1);
+            scale_weights(net->row_weights, &block, w.scale, r0, r1);
         block.buckets = net->max_nnz ? &net->buckets : NULL;
         block.row_weights = block.weights ? net->row_weights : NULL;
         fm_plan_pass_rows(plan, &pass, team, run->watch, rank, size, r0, r1);
-        if (at_once && stops(run, &w, rank))
+        fm_barrier(team);
+        if (at_once && stops(run, &w, rank, fm_ended(run->watch)))
             return 0;
         if (rank == 0)
-            loss += sum_of_losses(net, &block);
+            loss += sum_of_losses(&block, net->row_loss);
         fm_plan_pass_units(plan, &pass, run->watch, rank, size);
         fm_barrier(team);
     }
-    if (!at_once && stops(run, &w, rank))
+    if (!at_once && stops(run, &w, rank, fm_ended(run->watch)))
         return 0;
     if (!at_once && run->update) {
         pass.batch = batch;
@@ -225,11 +233,68 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
     return 1;
 }
 
+/* The largest power of two that is not above size. */
+static int members_at_work(int size)
+{
+    int n = 1;
+    while (2 * n <= size)
+        n *= 2;
+    return n;
+}
+
+/* The same on a replicated network, with one barrier. A member takes as many parts of the rows
+ * as any other, if there is one left for it, and publishes one gradient: parts are added
+ * in the same pairs as by a member alone. */
+static int replicated_mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int rank,
+                                 int size)
+{
+    fm_net *net = run->net;
+    const fm_plan *mine = &net->members[rank].plan, *members[FM_MAX_PARTS];
+    const int parts = mine->parts, n = members_at_work(size), turn = run->step % 2;
+    const fm_weighing w = weigh(net, batch, run->watch, rank);
+    const fm_step step = step_of(run, &w);
+    double *row_weights = net->row_weights + turn * mine->use.max_rows;
+    double loss = rank == 0 ? l2_term(net, w.alpha) : 0;
+    fm_batch block = *batch;
+    fm_pass pass = pass_of(run, rank);
+    pass.batch = &block;
+    pass.row_loss += turn * mine->use.max_rows;
+    pass.first_part = rank < n ? parts / n * rank : parts;
+    pass.end_part = rank < n ? parts / n * (rank + 1) : parts;
+    pass.sums = turn ? FM_PUBLISHED_NEXT : FM_PUBLISHED;
+
+    const int64_t r0 = fm_part_row(batch->n_rows, parts, pass.first_part);
+    const int64_t r1 = fm_part_row(batch->n_rows, parts, pass.end_part);
+    if (!fm_ended(run->watch))
+        scale_weights(row_weights, &block, w.scale, r0, r1);
+    block.row_weights = block.weights ? row_weights : NULL;
+    fm_plan_pass_rows(mine, &pass, team, run->watch, rank, size, r0, r1);
+    if (rank < n)
+        fm_plan_pass_units(mine, &pass, rank == 0 ? run->watch : NULL, 0, 1);
+    if (rank == 0)
+        net->ended[turn] = fm_ended(run->watch);
+    fm_barrier(team);
+    if (stops(run, &w, rank, net->ended[turn]))
+        return 0;
+    for (int i = 0; i < n; i++)
+        members[i] = &net->members[i].plan;
+    fm_plan_add_gradients(mine, members, n, pass.sums);
+    pass.step = &step;
+    fm_plan_update_units(mine, &pass, 0, 1);
+    if (rank == 0)
+        run->loss_sum +=
+            (loss + sum_of_losses(&block, pass.row_loss)) / w.sum * (double)batch->n_rows;
+    return 1;
+}
+
 static void run_batches(void *arg, fm_team *team, int rank, int size)
 {
     fm_run *run = arg;
     const fm_fpu_state fpu = fm_fpu_flush();
     const fm_run start = *run;
+    const int replicated = size > 1 && start.net->plan.parts > 1;
+    if (replicated && rank >= start.net->n_current)
+        fm_plan_copy_parameters(&start.net->members[rank].plan, &start.net->plan);
     fm_barrier(team); /* nobody writes to run before everybody has read it */
     fm_run mine = start; /* each member counts steps for itself */
     fm_run *out = rank == 0 ? run : &mine;
@@ -238,29 +303,17 @@ static void run_batches(void *arg, fm_team *team, int rank, int size)
         int *leader_leaves = &start.net->leaves[out->step % 2];
         if (rank == 0)
             *leader_leaves = fm_team_lags(team);
-        if (!mini_batch(out, team, &batch, rank, size))
+        if (!(replicated ? replicated_mini_batch : mini_batch)(out, team, &batch, rank, size))
             break;
         leaves = *leader_leaves;
         out->n_done += batch.n_rows;
         out->step++;
     }
-    if (rank == 0)
+    if (rank == 0) {
+        run->net->n_current = replicated ? size : 1;
         fm_team_lags(team);
+    }
     fm_fpu_restore(fpu);
-}
-
-/* Scratch for a team of so many members; whether there is enough. */
-static int reserve_scratch(fm_net *net, int size)
-{
-    void *scratch;
-    if (size <= net->n_scratch)
-        return 1;
-    if (posix_memalign(&scratch, 64, (size_t)size * net->scratch_bytes) != 0)
-        return 0;
-    free(net->scratch);
-    net->scratch = scratch;
-    net->n_scratch = size;
-    return 1;
 }
 
 static fm_status run_on_team(fm_run *run, int n_threads)
@@ -268,8 +321,10 @@ static fm_status run_on_team(fm_run *run, int n_threads)
     const fm_plan *plan = &run->net->plan;
     const int64_t rows =
         run->batch_size < plan->use.max_rows ? run->batch_size : plan->use.max_rows;
-    const int size = fm_team_size(n_threads, plan->work_per_row * (double)rows, rows);
-    if (!reserve_scratch(run->net, size))
+    int size = fm_team_size(n_threads, plan->work_per_row * (double)rows, rows);
+    if (plan->parts > 1 && size > plan->parts)
+        size = plan->parts;
+    if (!fm_net_reserve(run->net, size))
         return FM_NO_MEMORY;
     while (run->status == FM_OK && run->n_done < run->data.n_rows)
         fm_parallel(fm_teams_lag() ? 1 : size, run_batches, run);

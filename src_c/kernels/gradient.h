@@ -122,6 +122,36 @@ static void fm_update_kept(const fm_stage *s, const fm_pass *pass, int64_t u0, i
     }
 }
 
+/* n is a constant. */
+FM_INLINE void fm_add_pairs(const int n, T *to, const T *const *from, int64_t size)
+{
+    for (int64_t i = 0; i < size; i += FM_LANES) {
+        V sum[FM_MAX_PARTS];
+        FM_EACH(k, n)
+            sum[k] = v_load(from[k] + i);
+        FM_EACH(k, n / 2)
+            sum[k] = sum[2 * k] + sum[2 * k + 1];
+        FM_EACH(k, n / 4)
+            sum[k] = sum[2 * k] + sum[2 * k + 1];
+        FM_EACH(k, n / 8)
+            sum[k] = sum[2 * k] + sum[2 * k + 1];
+        v_store(to + i, sum[0]);
+    }
+}
+
+static void fm_add_gradients(const fm_stage *s, const void *const *from, int n)
+{
+    const T *const *sums = (const T *const *)from;
+    const int64_t size = s->kind == FM_ADD ? 0 : fm_weights_size(s) + fm_padded(s->to->width);
+    T *to = s->part[FM_GRADIENT];
+    switch (n) {
+    case 2: fm_add_pairs(2, to, sums, size); break;
+    case 4: fm_add_pairs(4, to, sums, size); break;
+    case 8: fm_add_pairs(8, to, sums, size); break;
+    default: FM_ASSERT(!"a power of two");
+    }
+}
+
 static void fm_scale_gradient(const fm_stage *s, double alpha, double inv_sum)
 {
     const int64_t n = fm_weights_size(s);

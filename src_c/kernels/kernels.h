@@ -18,8 +18,9 @@
  *     gradient         dW = from^T delta, db = sum(delta), and the update; where
  *                      gradients are kept, update follows behind a barrier
  *   barrier
- * Each element of a gradient is summed over all rows by one thread in one
- * order, so results do not depend on how the ranges are cut.
+ * Each element of a gradient is summed over all rows, or over each of a network's
+ * constant parts of them, by one thread in one order, so results do not depend on how
+ * the ranges are cut.
  */
 #ifndef FM_KERNELS_H
 #define FM_KERNELS_H
@@ -34,6 +35,15 @@
 /* The outermost size of the cut of weights into units, in features. A constant
  * of the arithmetic: sums of squares are taken per unit, on every ISA alike. */
 enum { FM_UNIT_FEATURES = 128 };
+
+/* A gradient is a sum over rows, which some networks (plan.c) cut into parts, a power of two
+ * of them: constants of the arithmetic too. Sums of parts are added pair by pair. */
+enum { FM_MAX_PARTS = 8, FM_PART_LEVELS = 3 };
+
+static inline int64_t fm_part_row(int64_t n_rows, int parts, int part)
+{
+    return n_rows * part >> __builtin_ctz((unsigned)parts); /* a division took 1 % of a step */
+}
 
 /* A value: rows of numbers that stages read and compute. The first is X, the last
  * the network's outputs. Parts that a plan does not want are NULL. */
@@ -68,6 +78,8 @@ enum {
     FM_PARAMS,               /* W, b; scale, shift */
     FM_SLOTS,                /* optimizer state, FM_MAX_SLOTS parts like FM_PARAMS */
     FM_GRADIENT = FM_SLOTS + FM_MAX_SLOTS, /* dW, db summed over blocks of rows */
+    FM_PUBLISHED,            /* dW, db summed over a member's parts of the rows; in turn with */
+    FM_PUBLISHED_NEXT,
     FM_AVERAGE,              /* running average of W, b, in the layout of FM_PARAMS */
     FM_TRANSPOSED,           /* W^T, where backward wants it */
     FM_SQUARES,              /* partial sums of W^2, for the L2 term of the loss */
@@ -90,6 +102,7 @@ typedef struct {
     int is_projection;       /* dense: leaves its product for an add to finish */
     int no_bias;             /* b has no gradient */
     int rounds;              /* dense: what products read of W, to bfloat16 */
+    int parts;               /* of the rows, for the gradient; 1: it is one sum */
     int adds_delta;          /* backward: another stage has been there before */
     int ends_delta;          /* backward: no other one follows, f' is taken */
     void *part[FM_N_PARAM_PARTS];
@@ -144,7 +157,9 @@ typedef struct {
     const double *loss_parameters; /* (outputs,): instead of its first parameter; or NULL */
     double *row_loss;        /* (n_rows,) unweighted losses, written */
     int resume;              /* gradients go on from FM_GRADIENT, else from zero */
-    const fm_step *step;     /* update with them; NULL: leave them in FM_GRADIENT */
+    int first_part, end_part; /* that gradients are summed over */
+    int sums;                /* where they are left if there is no step: FM_GRADIENT, .. */
+    const fm_step *step;     /* update with them */
     /* prediction */
     void *out;               /* (n_rows, width of the outputs) of T, row-major, written */
 } fm_pass;
@@ -195,6 +210,8 @@ typedef struct fm_kernels {
     int64_t (*unit_cost)(const fm_stage *stage, int64_t unit, int64_t n_rows);
     fm_kernel *gradient;     /* of units; their update if there is a step */
     fm_kernel *update;       /* of units, by FM_GRADIENT */
+    /* FM_GRADIENT = the sum of n parts like it, n a power of two, pair by pair. */
+    void (*add_gradients)(const fm_stage *stage, const void *const *from, int n);
     /* FM_GRADIENT_SQUARES of units whose gradient was kept, of the gradient as it is applied:
      * with the L2 term, divided by the sum of weights. */
     fm_kernel *square_gradient;

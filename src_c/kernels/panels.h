@@ -56,10 +56,13 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
                                                                                         : both;
 }
 
-/* Of a unit: its gradient, unless it is kept in FM_GRADIENT, and its lists. */
+/* The gradient of a unit, or of its biases, or a sum over parts of the rows. */
+typedef T fm_unit_sums[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
+
 typedef struct {
-    T gradient[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)]; /* or biases' */
-    fm_feature_rows lists; /* only where fm_lists_features */
+    fm_unit_sums gradient;             /* unless it is kept */
+    fm_unit_sums half[FM_PART_LEVELS]; /* the sums over the second halves of the parts */
+    fm_feature_rows lists[FM_MAX_PARTS]; /* those of a stage's parts, where fm_lists_features */
 } fm_unit_scratch;
 
 FM_INLINE int fm_lists_features(const fm_stage *s)
@@ -73,8 +76,8 @@ static size_t fm_scratch_bytes(const fm_stage *s)
     const int forward = fm_may_list(s->from->width, s->to->width);
     const int backward = fm_may_list(s->to->width, s->from->width);
     const size_t rows = forward || backward ? sizeof(fm_row_terms) : 0;
-    const size_t unit =
-        fm_lists_features(s) ? sizeof(fm_unit_scratch) : offsetof(fm_unit_scratch, lists);
+    const size_t lists = fm_lists_features(s) ? (size_t)s->parts * sizeof(fm_feature_rows) : 0;
+    const size_t unit = offsetof(fm_unit_scratch, lists) + lists;
     return rows > unit ? rows : unit;
 }
 
@@ -321,30 +324,32 @@ static void fm_gradient_csr(const fm_stage *s, const fm_buckets *buckets, int64_
     }
 }
 
-static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int first)
+/* dW of a unit over one part of the rows. */
+static void fm_sum_part(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int first,
+                        int part, T *G)
 {
     const int narrow = fm_is_narrow(s->to), resume = pass->resume;
     const int64_t N = s->to->width, ld = fm_ld(s->to->max_rows), m = pass->batch->n_rows;
-    const T *D =
-        narrow ? s->to->part[FM_OUTPUT] : (T *)s->to->part[FM_DELTA] + u->j * ld * FM_PANEL;
+    const int64_t r0 = fm_part_row(m, s->parts, part), r1 = fm_part_row(m, s->parts, part + 1);
+    const T *D = narrow ? (T *)s->to->part[FM_OUTPUT] + r0 : fm_panel(s->to, FM_DELTA, u->j, r0);
     const T *A = s->from->part[FM_ACTS];
-    fm_unit_scratch *scratch = pass->scratch;
-    T *G = s->part[FM_GRADIENT] ? fm_weights(s, FM_GRADIENT) + u->at : scratch->gradient;
-    fm_feature_rows *lists = fm_lists_features(s) ? &scratch->lists : NULL;
     const int half = !narrow && fm_half_panel(N - u->j * FM_PANEL);
+    fm_feature_rows *lists = NULL;
     if (!A) {
         fm_gradient_csr(s, pass->batch->buckets, u->f0, u->f1, D, ld, G, resume);
-        return G;
+        return;
     }
+    A += r0 * FM_PANEL;
     if (narrow) {
-        fm_gemm_narrow(G, D, ld, N, A, ld * FM_PANEL, u->f0, u->f1 - u->f0, m, resume);
-        return G;
+        fm_gemm_narrow(G, D, ld, N, A, ld * FM_PANEL, u->f0, u->f1 - u->f0, r1 - r0, resume);
+        return;
     }
     A += u->f0 / FM_PANEL * ld * FM_PANEL;
+    if (fm_lists_features(s))
+        lists = &((fm_unit_scratch *)pass->scratch)->lists[part];
     if (lists && (first || lists->first != u->f0))
-        fm_list_features(lists, u->f0, u->f1 - u->f0, A, ld * FM_PANEL, m);
-    fm_gemm_columns(G, A, ld * FM_PANEL, u->f1 - u->f0, D, m, half, resume, lists);
-    return G;
+        fm_list_features(lists, u->f0, u->f1 - u->f0, A, ld * FM_PANEL, r1 - r0);
+    fm_gemm_columns(G, A, ld * FM_PANEL, u->f1 - u->f0, D, r1 - r0, half, resume, lists);
 }
 
 /* db: the sum of delta over m rows. Wide: of one panel, (NR,), in four chains by
@@ -384,17 +389,62 @@ static void fm_gradient_bias(const fm_stage *s, const T *D, int64_t ld, int64_t 
     }
 }
 
+static void fm_sum_bias_part(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int part,
+                             T *g)
+{
+    const int64_t ld = fm_ld(s->to->max_rows), m = pass->batch->n_rows;
+    const int64_t r0 = fm_part_row(m, s->parts, part), r1 = fm_part_row(m, s->parts, part + 1);
+    const T *D = fm_is_narrow(s->to) ? (T *)s->to->part[FM_OUTPUT] + r0
+                                     : fm_panel(s->to, FM_DELTA, u->j, r0);
+    fm_gradient_bias(s, D, ld, r1 - r0, g, pass->resume);
+    if (fm_is_narrow(s->to)) /* the update runs over the padding too */
+        memset(g + s->to->width, 0, (size_t)(fm_padded(s->to->width) - s->to->width) * sizeof(T));
+}
+
+/* What is summed: dW or db of a unit. */
+typedef struct {
+    const fm_stage *stage;
+    const fm_pass *pass;
+    const fm_unit *unit;
+    int first;               /* see fm_sum_weights */
+    int biases;
+    int64_t n;               /* numbers */
+} fm_summing;
+
+static void fm_sum_parts(const fm_summing *x, int begin, int end, T *G, fm_unit_sums *half)
+{
+    if (end - begin > 1) {
+        const int middle = (begin + end) / 2;
+        fm_sum_parts(x, begin, middle, G, half);
+        fm_sum_parts(x, middle, end, *half, half + 1);
+        for (int64_t i = 0; i < x->n; i += FM_LANES)
+            v_store(G + i, v_load(G + i) + v_load(*half + i));
+    } else if (fm_part_row(x->pass->batch->n_rows, x->stage->parts, begin) ==
+               fm_part_row(x->pass->batch->n_rows, x->stage->parts, end)) {
+        memset(G, 0, (size_t)x->n * sizeof(T));
+    } else if (x->biases) {
+        fm_sum_bias_part(x->stage, x->pass, x->unit, begin, G);
+    } else {
+        fm_sum_part(x->stage, x->pass, x->unit, x->first, begin, G);
+    }
+}
+
+static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int first)
+{
+    const fm_summing what = {s, pass, u, first, 0, u->n};
+    fm_unit_scratch *scratch = pass->scratch;
+    T *G = pass->step ? scratch->gradient : fm_weights(s, pass->sums) + u->at;
+    fm_sum_parts(&what, pass->first_part, pass->end_part, G, scratch->half);
+    return G;
+}
+
 static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_unit *u)
 {
-    const int narrow = fm_is_narrow(s->to);
-    const int64_t ld = fm_ld(s->to->max_rows), N = s->to->width, b0 = u->j * FM_PANEL;
-    const T *D = narrow ? s->to->part[FM_OUTPUT] : (T *)s->to->part[FM_DELTA] + b0 * ld;
-    T *g = ((fm_unit_scratch *)pass->scratch)->gradient;
-    if (s->part[FM_GRADIENT])
-        g = fm_bias(s, FM_GRADIENT) + b0;
-    else if (narrow) /* the update runs over the padding too */
-        memset(g + N, 0, (size_t)(fm_padded(N) - N) * sizeof(T));
-    fm_gradient_bias(s, D, ld, pass->batch->n_rows, g, pass->resume);
+    const int64_t N = s->to->width, n = fm_is_narrow(s->to) ? fm_padded(N) : FM_PANEL;
+    const fm_summing what = {s, pass, u, 0, 1, n};
+    fm_unit_scratch *scratch = pass->scratch;
+    T *g = pass->step ? scratch->gradient : fm_bias(s, pass->sums) + u->j * FM_PANEL;
+    fm_sum_parts(&what, pass->first_part, pass->end_part, g, scratch->half);
     return g;
 }
 

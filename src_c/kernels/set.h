@@ -40,6 +40,7 @@ const fm_kernels FM_SET = {
     .unit_cost = fm_unit_cost,
     .gradient = fm_gradient,
     .update = fm_update_kept,
+    .add_gradients = fm_add_gradients,
     .square_gradient = fm_square_gradient,
     .sum_gradient_squares = fm_sum_gradient_squares,
     .scale_gradient = fm_scale_gradient,

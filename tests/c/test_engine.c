@@ -401,8 +401,10 @@ static const int64_t unit_lists[][MAX_LAYERS + 1] = {
 };
 enum { N_SHAPES = sizeof(unit_lists) / sizeof(*unit_lists) };
 
-/* Enough work per mini-batch of 200 rows for more than three threads. */
+/* Enough work per mini-batch of 200 rows for more than three threads; few weights, so that each
+ * thread has a copy of them, and more. */
 static const int64_t large_units[MAX_LAYERS + 1] = {150, 90, 67, 10};
+static const int64_t larger_units[MAX_LAYERS + 1] = {150, 200, 150, 10};
 
 static int is_large(const shape *s) { return s->units[0] == large_units[0]; }
 
@@ -460,7 +462,7 @@ static void for_all(shape_test *test)
     for (int seed = 0; seed < N_SMALL; seed++)
         for_isas(test, unit_lists[seed % N_SHAPES], seed, NULL);
     for (int seed = 0; seed < N_LARGE; seed++)
-        for_isas(test, large_units, seed, NULL);
+        for_isas(test, seed % 2 ? larger_units : large_units, seed, NULL);
 }
 
 static void with_extras(shape *s, int seed)
