@@ -20,8 +20,8 @@ static void lay_out(fm_net *net, const fm_config *c, fm_arena *a)
             fm_take(a, fm_array_bytes(fm_plan_outputs(plan)->width, sizeof(double)));
     if (!net->max_nnz)
         return;
-    const int64_t units = plan->values[0].width / FM_UNIT_FEATURES + 2;
-    b->start = fm_take(a, fm_array_bytes(units, sizeof(*b->start)));
+    const int64_t shards = plan->values[0].width / FM_SHARD_FEATURES + 2;
+    b->start = fm_take(a, fm_array_bytes(shards, sizeof(*b->start)));
     b->feature = fm_take(a, fm_array_bytes(net->max_nnz, sizeof(*b->feature)));
     b->row = fm_take(a, fm_array_bytes(net->max_nnz, sizeof(*b->row)));
     b->value = fm_take(a, fm_array_bytes(net->max_nnz, plan->kernels->item));

@@ -106,15 +106,15 @@ void fm_plan_lay_out_parameters(fm_plan *plan, fm_arena *a)
             plan->stages[i].part[part] = fm_take(a, param_bytes(plan, i, part));
     if (!plan->use.training)
         return;
-    int64_t *cost = fm_take(a, fm_array_bytes(plan->n_units + 1, sizeof(*cost)));
+    int64_t *cost = fm_take(a, fm_array_bytes(plan->n_shards + 1, sizeof(*cost)));
     if (!cost)
         return;
-    plan->unit_cost = cost;
+    plan->shard_cost = cost;
     int64_t u = 0, sum = 0;
     for (int i = 0; i < plan->n_stages; i++)
-        for (int64_t j = 0; j < k->n_units(&plan->stages[i]); j++) {
+        for (int64_t j = 0; j < k->n_shards(&plan->stages[i]); j++) {
             cost[u++] = sum;
-            sum += k->unit_cost(&plan->stages[i], j, plan->use.max_rows);
+            sum += k->shard_cost(&plan->stages[i], j, plan->use.max_rows);
         }
     cost[u] = sum;
 }
@@ -305,13 +305,13 @@ static void add_op(fm_plan *plan, fm_kernel *run, int stage, double work_per_row
 {
     FM_ASSERT(plan->n_ops < max_ops(plan->n_stages));
     const double rows = FM_WORK_AT_ONCE / work_per_row;
-    const int64_t unit = plan->kernels->row_unit, max_rows = plan->use.max_rows;
+    const int64_t step = plan->kernels->row_step, max_rows = plan->use.max_rows;
     const int64_t wanted = rows < (double)max_rows ? (int64_t)rows : max_rows;
     plan->ops[plan->n_ops++] =
         (fm_op){.run = run,
                 .stage = stage,
                 .work_per_row = work_per_row,
-                .rows_at_once = ((wanted > least ? wanted : least) + unit - 1) / unit * unit};
+                .rows_at_once = ((wanted > least ? wanted : least) + step - 1) / step * step};
 }
 
 /* Other work in multiply-adds: of an element that is copied, normalised, and of an output. */
@@ -332,7 +332,7 @@ static void add_sum_over_rows(fm_plan *plan, fm_kernel *run, int stage)
         return;
     plan->ops[plan->n_ops - 1].ends_phase = 1;
     add_op(plan, run, stage, NORM_WORK * (double)plan->stages[stage].to->width, 1);
-    plan->ops[plan->n_ops - 1].by_units = 1;
+    plan->ops[plan->n_ops - 1].by_shards = 1;
     plan->ops[plan->n_ops - 1].ends_phase = 1;
 }
 
@@ -460,7 +460,7 @@ static fm_status count_work(fm_plan *plan)
         const double products = !plan->use.training ? 1 : is_input(plan, s->from) ? 2 : 3;
         if (s->kind != FM_ADD && k->param_bytes(FM_PARAMS, s) == SIZE_MAX)
             return FM_TOO_LARGE;
-        plan->n_units += k->n_units(s);
+        plan->n_shards += k->n_shards(s);
         if (s->kind == FM_DENSE)
             plan->work_per_row += products * (double)s->from->width * (double)s->to->width;
     }
@@ -546,17 +546,17 @@ void fm_plan_free(fm_plan *plan)
 
 int64_t fm_plan_first_row(const fm_plan *plan, int64_t n_rows, int rank, int size)
 {
-    const int64_t unit = plan->kernels->row_unit;
-    const int64_t row = (n_rows + unit - 1) / unit * rank / size * unit;
+    const int64_t step = plan->kernels->row_step;
+    const int64_t row = (n_rows + step - 1) / step * rank / size * step;
     return row < n_rows ? row : n_rows;
 }
 
-/* A member's share of a stage's units, whose kernel reads all rows. */
+/* A member's share of a stage's shards, whose kernel reads all rows. */
 static void sum_over_rows(const fm_plan *plan, const fm_op *op, const fm_pass *pass,
                           fm_watch *watch, int rank, int size)
 {
     const fm_stage *s = &plan->stages[op->stage];
-    const int64_t n = plan->kernels->n_units(s), end = n * (rank + 1) / size;
+    const int64_t n = plan->kernels->n_shards(s), end = n * (rank + 1) / size;
     for (int64_t u = n * rank / size; u < end && !fm_ended(watch); u++) {
         op->run(s, pass, u, u + 1);
         fm_ends(watch, rank, op->work_per_row / (double)n * (double)pass->batch->n_rows);
@@ -568,9 +568,9 @@ void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, 
 {
     for (int i = 0; i < plan->n_ops; i++) {
         const fm_op *op = &plan->ops[i];
-        if (op->by_units)
+        if (op->by_shards)
             sum_over_rows(plan, op, pass, watch, rank, size);
-        for (int64_t r = r0; r < r1 && !op->by_units && !fm_ended(watch); r += op->rows_at_once) {
+        for (int64_t r = r0; r < r1 && !op->by_shards && !fm_ended(watch); r += op->rows_at_once) {
             const int64_t end = r1 - r < op->rows_at_once ? r1 : r + op->rows_at_once;
             op->run(&plan->stages[op->stage], pass, r, end);
             fm_ends(watch, rank, op->work_per_row * (double)(end - r));
@@ -580,13 +580,13 @@ void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, 
     }
 }
 
-/* The first unit whose running cost reaches the goal. */
-static int64_t first_unit(const fm_plan *plan, double goal)
+/* The first shard whose running cost reaches the goal. */
+static int64_t first_shard(const fm_plan *plan, double goal)
 {
-    int64_t low = 0, high = plan->n_units;
+    int64_t low = 0, high = plan->n_shards;
     while (low < high) {
         int64_t mid = (low + high) / 2;
-        if ((double)plan->unit_cost[mid] < goal)
+        if ((double)plan->shard_cost[mid] < goal)
             low = mid + 1;
         else
             high = mid;
@@ -594,24 +594,24 @@ static int64_t first_unit(const fm_plan *plan, double goal)
     return low;
 }
 
-static int64_t first_unit_of(const fm_plan *plan, int rank, int size)
+static int64_t first_shard_of(const fm_plan *plan, int rank, int size)
 {
-    return first_unit(plan, (double)plan->unit_cost[plan->n_units] * rank / size);
+    return first_shard(plan, (double)plan->shard_cost[plan->n_shards] * rank / size);
 }
 
-/* Runs a kernel on a member's share of the units of all stages. watch: NULL where the walk
+/* Runs a kernel on a member's share of the shards of all stages. watch: NULL where the walk
  * must be completed. */
-static void walk_units(const fm_plan *plan, fm_kernel *run, const fm_pass *pass, fm_watch *watch,
-                       int rank, int size)
+static void walk_shards(const fm_plan *plan, fm_kernel *run, const fm_pass *pass, fm_watch *watch,
+                        int rank, int size)
 {
-    const int64_t *cost = plan->unit_cost, end = first_unit_of(plan, rank + 1, size);
-    int64_t u = first_unit_of(plan, rank, size), base = 0; /* the stage's first unit */
+    const int64_t *cost = plan->shard_cost, end = first_shard_of(plan, rank + 1, size);
+    int64_t u = first_shard_of(plan, rank, size), base = 0; /* the stage's first shard */
     for (int i = 0; u < end && i < plan->n_stages; i++) {
         const fm_stage *s = &plan->stages[i];
-        const int64_t next = base + plan->kernels->n_units(s);
+        const int64_t next = base + plan->kernels->n_shards(s);
         while (u < end && u < next && !(watch && fm_ended(watch))) {
             const int64_t first = u;
-            u = watch ? first_unit(plan, (double)cost[u] + FM_WORK_AT_ONCE) : end;
+            u = watch ? first_shard(plan, (double)cost[u] + FM_WORK_AT_ONCE) : end;
             u = u < end ? u : end;
             u = u < next ? u : next;
             run(s, pass, first - base, u - base);
@@ -622,15 +622,15 @@ static void walk_units(const fm_plan *plan, fm_kernel *run, const fm_pass *pass,
     }
 }
 
-void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watch, int rank,
-                        int size)
+void fm_plan_pass_shards(const fm_plan *plan, const fm_pass *pass, fm_watch *watch, int rank,
+                         int size)
 {
-    walk_units(plan, plan->kernels->gradient, pass, pass->step ? NULL : watch, rank, size);
+    walk_shards(plan, plan->kernels->gradient, pass, pass->step ? NULL : watch, rank, size);
 }
 
-void fm_plan_square_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)
+void fm_plan_square_shards(const fm_plan *plan, const fm_pass *pass, int rank, int size)
 {
-    walk_units(plan, plan->kernels->square_gradient, pass, NULL, rank, size);
+    walk_shards(plan, plan->kernels->square_gradient, pass, NULL, rank, size);
 }
 
 void fm_plan_add_gradients(const fm_plan *plan, const fm_plan *const *members, int n, int part)
@@ -643,9 +643,9 @@ void fm_plan_add_gradients(const fm_plan *plan, const fm_plan *const *members, i
     }
 }
 
-void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size)
+void fm_plan_update_shards(const fm_plan *plan, const fm_pass *pass, int rank, int size)
 {
-    walk_units(plan, plan->kernels->update, pass, NULL, rank, size);
+    walk_shards(plan, plan->kernels->update, pass, NULL, rank, size);
 }
 
 int fm_team_size(int n_threads, double work, int64_t rows)

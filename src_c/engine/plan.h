@@ -54,7 +54,7 @@ typedef struct {
     int stage;
     double work_per_row;     /* multiply-adds */
     int64_t rows_at_once;    /* between two questions whether to end */
-    int by_units;            /* on units of the stage and all rows, not on rows */
+    int by_shards;            /* on shards of the stage and all rows, not on rows */
     int ends_phase;          /* the next operation reads rows of other members */
 } fm_op;
 
@@ -75,11 +75,11 @@ typedef struct {
     fm_stage *stages;        /* (n_stages,) */
     fm_op *ops;              /* (n_ops,) */
     fm_buffer *buffers;      /* (n_values,), by value */
-    int64_t n_units;         /* of weights, of all stages one after the other */
-    int64_t *unit_cost;      /* (n_units + 1,) running sum; training only */
+    int64_t n_shards;         /* of weights, of all stages one after the other */
+    int64_t *shard_cost;      /* (n_shards + 1,) running sum; training only */
     double work_per_row;     /* multiply-adds */
     int parts;               /* above 1: replicated; of the rows, for the gradient */
-    void *description;       /* the memory of the arrays above but unit_cost */
+    void *description;       /* the memory of the arrays above but shard_cost */
 } fm_plan;
 
 /* Cuts consecutive pieces from one allocation; run once without a base to learn
@@ -123,14 +123,14 @@ void fm_plan_pass_rows(const fm_plan *plan, const fm_pass *pass, fm_team *team, 
                        int rank, int size, int64_t r0, int64_t r1);
 /* Gradients of a member's share of the weights. They are updated at once if the pass has a
  * step; if it has none, some gradients may be missing once the call has ended. */
-void fm_plan_pass_units(const fm_plan *plan, const fm_pass *pass, fm_watch *watch, int rank,
-                        int size);
+void fm_plan_pass_shards(const fm_plan *plan, const fm_pass *pass, fm_watch *watch, int rank,
+                         int size);
 /* Squares of a member's share of the gradients that were kept. */
-void fm_plan_square_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
+void fm_plan_square_shards(const fm_plan *plan, const fm_pass *pass, int rank, int size);
 /* FM_GRADIENT of all weights, from a part of each of n members. */
 void fm_plan_add_gradients(const fm_plan *plan, const fm_plan *const *members, int n, int part);
 /* Updates a member's share of the weights by the gradients that were kept. */
-void fm_plan_update_units(const fm_plan *plan, const fm_pass *pass, int rank, int size);
+void fm_plan_update_shards(const fm_plan *plan, const fm_pass *pass, int rank, int size);
 
 static inline const fm_value *fm_plan_outputs(const fm_plan *plan)
 {

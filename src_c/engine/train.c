@@ -105,7 +105,7 @@ static double l2_term(const fm_net *net, double alpha)
     return 0.5 * alpha * sum;
 }
 
-/* The non-zeros of a block by unit of features, by one member for all. */
+/* The non-zeros of a block by shard of features, by one member for all. */
 static void fill_buckets(fm_net *net, const fm_pass *pass, fm_watch *watch)
 {
     enum { WORK = 4 };
@@ -159,7 +159,7 @@ static void clip(const fm_net *net, const fm_pass *pass, fm_step *step, fm_team 
 {
     const fm_plan *plan = &net->plan;
     double sum = 0;
-    fm_plan_square_units(plan, pass, rank, size);
+    fm_plan_square_shards(plan, pass, rank, size);
     fm_barrier(team);
     for (int i = 0; i < plan->n_stages; i++)
         sum += plan->kernels->sum_gradient_squares(&plan->stages[i]);
@@ -215,7 +215,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
             return 0;
         if (rank == 0)
             loss += sum_of_losses(&block, net->row_loss);
-        fm_plan_pass_units(plan, &pass, run->watch, rank, size);
+        fm_plan_pass_shards(plan, &pass, run->watch, rank, size);
         fm_barrier(team);
     }
     if (!at_once && stops(run, &w, rank, fm_ended(run->watch)))
@@ -225,7 +225,7 @@ static int mini_batch(fm_run *run, fm_team *team, const fm_batch *batch, int ran
         pass.step = &step;
         if (plan->use.clips)
             clip(net, &pass, &step, team, rank, size);
-        fm_plan_update_units(plan, &pass, rank, size);
+        fm_plan_update_shards(plan, &pass, rank, size);
         fm_barrier(team);
     }
     if (rank == 0)
@@ -270,7 +270,7 @@ static int replicated_mini_batch(fm_run *run, fm_team *team, const fm_batch *bat
     block.row_weights = block.weights ? row_weights : NULL;
     fm_plan_pass_rows(mine, &pass, team, run->watch, rank, size, r0, r1);
     if (rank < n)
-        fm_plan_pass_units(mine, &pass, rank == 0 ? run->watch : NULL, 0, 1);
+        fm_plan_pass_shards(mine, &pass, rank == 0 ? run->watch : NULL, 0, 1);
     if (rank == 0)
         net->ended[turn] = fm_ended(run->watch);
     fm_barrier(team);
@@ -280,7 +280,7 @@ static int replicated_mini_batch(fm_run *run, fm_team *team, const fm_batch *bat
         members[i] = &net->members[i].plan;
     fm_plan_add_gradients(mine, members, n, pass.sums);
     pass.step = &step;
-    fm_plan_update_units(mine, &pass, 0, 1);
+    fm_plan_update_shards(mine, &pass, 0, 1);
     if (rank == 0)
         run->loss_sum +=
             (loss + sum_of_losses(&block, pass.row_loss)) / w.sum * (double)batch->n_rows;

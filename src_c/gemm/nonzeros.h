@@ -81,8 +81,8 @@ enum { FM_PANEL_TILES = (FM_PANEL + FM_MR - 1) / FM_MR };
 
 typedef struct {
     int64_t first; /* of the features listed, -1: none yet */
-    int n[FM_UNIT_FEATURES / FM_PANEL][FM_PANEL_TILES]; /* -1: take every row */
-    uint16_t rows[FM_UNIT_FEATURES / FM_PANEL][FM_PANEL_TILES][FM_MAX_BLOCK];
+    int n[FM_SHARD_FEATURES / FM_PANEL][FM_PANEL_TILES]; /* -1: take every row */
+    uint16_t rows[FM_SHARD_FEATURES / FM_PANEL][FM_PANEL_TILES][FM_MAX_BLOCK];
 } fm_feature_rows;
 
 /* Lists, for each tile of one panel, which of rows 0, step, 2 step, .. < m it needs. */

@@ -39,7 +39,7 @@
 #endif
 
 typedef uint16_t fm_bf16;
-enum { FM_SIDE = 32, FM_BLOCK = FM_SIDE * FM_SIDE, FM_ROW_UNIT = FM_SIDE };
+enum { FM_SIDE = 32, FM_BLOCK = FM_SIDE * FM_SIDE, FM_ROW_STEP = FM_SIDE };
 
 /* ----------------------------------------------------------------- layouts */
 
@@ -96,7 +96,7 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
 
 /* Of a product: a column of blocks; for backward the activations of one block, too. */
 typedef struct {
-    T blocks[FM_UNIT_FEATURES * FM_SIDE], acts[FM_BLOCK];
+    T blocks[FM_SHARD_FEATURES * FM_SIDE], acts[FM_BLOCK];
 } fm_block_scratch;
 
 static size_t fm_scratch_bytes(const fm_stage *s)
@@ -299,7 +299,7 @@ static void fm_multiply_group(T *C, int64_t n, const fm_bf16 *A, ptrdiff_t a_ste
 
 /* ------------------------------------------------------- W in and its forms */
 
-static void fm_refresh(const fm_stage *s, const fm_unit *u)
+static void fm_refresh(const fm_stage *s, const fm_shard *u)
 {
     const int64_t K = s->from->width, N = s->to->width, j = u->j;
     fm_bf16 *W = fm_W_row_pairs(s), *WT = s->part[FM_TRANSPOSED];
@@ -508,7 +508,7 @@ static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int6
 static void fm_gradient_csr(const fm_stage *s, const fm_buckets *buckets, int64_t j, int64_t f0,
                             int64_t f1, T *G)
 {
-    const int64_t u = f0 / FM_UNIT_FEATURES, M = fm_blocks(s->to->max_rows);
+    const int64_t u = f0 / FM_SHARD_FEATURES, M = fm_blocks(s->to->max_rows);
     const fm_bf16 *D = fm_delta_rows(s->to) + j * M * FM_BLOCK;
     const T *value = buckets->value;
     memset(G, 0, (size_t)((f1 - f0) * FM_SIDE) * sizeof(T));
@@ -550,7 +550,7 @@ static T *fm_total(T *total, T *g, int64_t n, int resume)
     return total;
 }
 
-static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int first)
+static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first)
 {
     const int64_t K = s->from->width, M = fm_blocks(s->to->max_rows);
     const fm_bf16 *A = s->from->part[FM_ACTS];
@@ -570,7 +570,7 @@ static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *
                     pass->resume);
 }
 
-static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_unit *u)
+static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u)
 {
     T *room = ((fm_block_scratch *)pass->scratch)->blocks;
     fm_sum_packed(s, u->j, pass->batch->n_rows, room);

@@ -6,7 +6,7 @@
 
 static int64_t fm_n_buckets(const fm_matrix *X)
 {
-    return (X->n_cols + FM_UNIT_FEATURES - 1) / FM_UNIT_FEATURES;
+    return (X->n_cols + FM_SHARD_FEATURES - 1) / FM_SHARD_FEATURES;
 }
 
 /* Afterwards start holds where the non-zeros of each bucket begin. */
@@ -21,7 +21,7 @@ static void fm_count_nonzeros(fm_buckets *buckets, const fm_batch *batch, int64_
         const int64_t row = fm_batch_row(batch, r);
         const int64_t end = fm_index(X->indptr, X->index_bytes, row + 1);
         for (int64_t i = fm_index(X->indptr, X->index_bytes, row); i < end; i++)
-            start[fm_index(X->indices, X->index_bytes, i) / FM_UNIT_FEATURES + 1]++;
+            start[fm_index(X->indices, X->index_bytes, i) / FM_SHARD_FEATURES + 1]++;
     }
     for (int64_t u = 0; u < n && r1 == batch->n_rows; u++)
         start[u + 1] += start[u];
@@ -31,8 +31,8 @@ static void fm_place_chunk(fm_buckets *buckets, const fm_csr_chunk *chunk, int n
 {
     T *value = buckets->value;
     for (int e = 0; e < n; e++) {
-        const int64_t f = chunk->feature[e], at = buckets->start[f / FM_UNIT_FEATURES]++;
-        buckets->feature[at] = (int32_t)(f % FM_UNIT_FEATURES);
+        const int64_t f = chunk->feature[e], at = buckets->start[f / FM_SHARD_FEATURES]++;
+        buckets->feature[at] = (int32_t)(f % FM_SHARD_FEATURES);
         buckets->row[at] = (int32_t)r;
         value[at] = chunk->value[e];
     }

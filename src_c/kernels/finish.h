@@ -8,7 +8,7 @@
 #include "kernels/buckets.h"
 #include "kernels/family.h"
 
-enum { FM_ROW_UNIT = 1 };
+enum { FM_ROW_STEP = 1 };
 
 /* Row r of panel j of a part of a value. */
 FM_INLINE T *fm_panel(const fm_value *v, int part, int64_t j, int64_t r)

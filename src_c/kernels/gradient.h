@@ -1,32 +1,32 @@
-/* gradient.h - gradients of units of weights, and their update. */
+/* gradient.h - gradients of shards of weights, and their update. */
 #ifndef FM_GRADIENT_H
 #define FM_GRADIENT_H
 
 #include "kernels/params.h"
 #include "kernels/update.h"
 
-static int64_t fm_unit_cost(const fm_stage *s, int64_t number, int64_t n_rows)
+static int64_t fm_shard_cost(const fm_stage *s, int64_t number, int64_t n_rows)
 {
     if (s->kind == FM_NORM)
         return 2 * FM_PANEL * (n_rows + 16);
-    const fm_unit u = fm_unit_number(s, number);
+    const fm_shard u = fm_shard_number(s, number);
     return (u.f1 - u.f0) * (fm_is_narrow(s->to) ? s->to->width : FM_PANEL) * (n_rows + 16);
 }
 
-/* Weights of a unit move along their gradient G. */
-static void fm_update_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *u, const T *G)
+/* Weights of a shard move along their gradient G. */
+static void fm_update_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, const T *G)
 {
     fm_update(s, u->at, G, u->n, 1, pass->step);
     fm_refresh(s, u);
 }
 
-/* The first unit of every panel takes the biases along. */
-FM_INLINE int fm_has_biases(const fm_stage *s, const fm_unit *u)
+/* The first shard of every panel takes the biases along. */
+FM_INLINE int fm_has_biases(const fm_stage *s, const fm_shard *u)
 {
     return u->f0 == 0 && !s->no_bias;
 }
 
-static void fm_update_biases(const fm_stage *s, const fm_pass *pass, const fm_unit *u, const T *g)
+static void fm_update_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u, const T *g)
 {
     fm_update(s, fm_weights_size(s) + u->j * FM_PANEL, g,
               fm_is_narrow(s->to) ? fm_padded(s->to->width) : FM_PANEL, 0, pass->step);
@@ -88,14 +88,14 @@ static void fm_update_kept_norm(const fm_stage *s, const fm_pass *pass, int64_t 
 
 static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int64_t u1)
 {
-    FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && pass->batch->n_rows <= s->to->max_rows);
+    FM_ASSERT(u0 >= 0 && u1 <= fm_n_shards(s) && pass->batch->n_rows <= s->to->max_rows);
     FM_ASSERT(s->part[FM_GRADIENT] || (pass->step && !pass->resume));
     if (s->kind == FM_NORM) {
         fm_gradient_norm(s, pass, u0, u1);
         return;
     }
     for (int64_t i = u0; i < u1; i++) {
-        const fm_unit u = fm_unit_number(s, i);
+        const fm_shard u = fm_shard_number(s, i);
         const T *G = fm_sum_weights(s, pass, &u, i == u0);
         if (pass->step)
             fm_update_weights(s, pass, &u, G);
@@ -109,13 +109,13 @@ static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int6
 
 static void fm_update_kept(const fm_stage *s, const fm_pass *pass, int64_t u0, int64_t u1)
 {
-    FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && s->part[FM_GRADIENT] && pass->step);
+    FM_ASSERT(u0 >= 0 && u1 <= fm_n_shards(s) && s->part[FM_GRADIENT] && pass->step);
     if (s->kind == FM_NORM) {
         fm_update_kept_norm(s, pass, u0, u1);
         return;
     }
     for (int64_t i = u0; i < u1; i++) {
-        const fm_unit u = fm_unit_number(s, i);
+        const fm_shard u = fm_shard_number(s, i);
         fm_update_weights(s, pass, &u, fm_weights(s, FM_GRADIENT) + u.at);
         if (fm_has_biases(s, &u))
             fm_update_biases(s, pass, &u, fm_bias(s, FM_GRADIENT) + u.j * FM_PANEL);
@@ -170,8 +170,8 @@ FM_INLINE double fm_square(const T *G, const T *W, int64_t i, double alpha, doub
     return g * g;
 }
 
-/* Sums over the features of a unit, output by output: sums of the stage's columns. */
-static void fm_square_unit(const fm_stage *s, const fm_unit *u, const fm_step *step, double *sums)
+/* Sums over the features of a shard, output by output: sums of the stage's columns. */
+static void fm_square_shard(const fm_stage *s, const fm_shard *u, const fm_step *step, double *sums)
 {
     const int64_t K = s->from->width, N = s->to->width;
     const T *G = fm_weights(s, FM_GRADIENT), *W = fm_weights(s, FM_PARAMS);
@@ -207,14 +207,14 @@ static void fm_square_gradient(const fm_stage *s, const fm_pass *pass, int64_t u
 {
     const int64_t N = s->to->width;
     double *squares = s->part[FM_GRADIENT_SQUARES];
-    FM_ASSERT(u0 >= 0 && u1 <= fm_n_units(s) && s->part[FM_GRADIENT] && squares);
+    FM_ASSERT(u0 >= 0 && u1 <= fm_n_shards(s) && s->part[FM_GRADIENT] && squares);
     for (int64_t i = u0; i < u1; i++) {
         if (s->kind == FM_NORM) {
             fm_square_norm(s, i, pass->step->inv_sum, squares);
             continue;
         }
-        const fm_unit u = fm_unit_number(s, i);
-        fm_square_unit(s, &u, pass->step, squares + u.f0 / FM_UNIT_FEATURES * N);
+        const fm_shard u = fm_shard_number(s, i);
+        fm_square_shard(s, &u, pass->step, squares + u.f0 / FM_SHARD_FEATURES * N);
         if (!fm_has_biases(s, &u))
             continue;
         const T *g = fm_bias(s, FM_GRADIENT), *b = fm_bias(s, FM_PARAMS);
@@ -250,7 +250,7 @@ static double fm_sum_squares_in_double(const fm_stage *s)
 static double fm_sum_squares(const fm_stage *s)
 {
     const T *squares = s->part[FM_SQUARES];
-    const int64_t n = fm_feature_units(s) * s->to->width;
+    const int64_t n = fm_feature_shards(s) * s->to->width;
     double sum[4] = {0};
     for (int64_t i = 0; i < n; i++)
         sum[i % 4] += (double)squares[i];

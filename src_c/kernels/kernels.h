@@ -14,7 +14,7 @@
  *     loss             raw outputs -> delta, row losses
  *     backward         delta of to -> delta of from        per stage
  *   barrier
- *   units of weights, shared out among the threads:
+ *   shards of weights, shared out among the threads:
  *     gradient         dW = from^T delta, db = sum(delta), and the update; where
  *                      gradients are kept, update follows behind a barrier
  *   barrier
@@ -32,9 +32,9 @@
 #include "kernels/assert.h"
 #include "tables/tables.h"
 
-/* The outermost size of the cut of weights into units, in features. A constant
- * of the arithmetic: sums of squares are taken per unit, on every ISA alike. */
-enum { FM_UNIT_FEATURES = 128 };
+/* The outermost size of the cut of weights into shards, in features. A constant
+ * of the arithmetic: sums of squares are taken per shard, on every ISA alike. */
+enum { FM_SHARD_FEATURES = 128 };
 
 /* A gradient is a sum over rows, which some networks (plan.c) cut into parts, a power of two
  * of them: constants of the arithmetic too. Sums of parts are added pair by pair. */
@@ -110,11 +110,11 @@ typedef struct {
     const void *raw_b;
 } fm_stage;
 
-/* The non-zeros of a CSR mini-batch ordered by unit of features (then by row),
- * for the weight gradient. start: (n_units + 1,), the others (max_nnz,). */
+/* The non-zeros of a CSR mini-batch ordered by shard of features (then by row),
+ * for the weight gradient. start: (n_shards + 1,), the others (max_nnz,). */
 typedef struct {
     int64_t *start;
-    int32_t *feature;        /* within the unit */
+    int32_t *feature;        /* within the shard */
     int32_t *row;            /* within the mini-batch */
     void *value;             /* of T */
 } fm_buckets;
@@ -164,7 +164,7 @@ typedef struct {
     void *out;               /* (n_rows, width of the outputs) of T, row-major, written */
 } fm_pass;
 
-/* On rows begin..end, or units of weights, in this order. */
+/* On rows begin..end, or shards of weights, in this order. */
 typedef void fm_kernel(const fm_stage *stage, const fm_pass *pass, int64_t begin, int64_t end);
 
 typedef struct fm_kernels {
@@ -172,7 +172,7 @@ typedef struct fm_kernels {
     fm_dtype dtype; /* of T */
     size_t item;    /* sizeof(T) */
     int plain_only;  /* dense stages without dropout only */
-    int64_t row_unit; /* r0 below is a multiple of it, r1 too or the end of the batch */
+    int64_t row_step; /* r0 below is a multiple of it, r1 too or the end of the batch */
 
     /* Bytes of a part, SIZE_MAX if they overflow size_t, 0 if not needed. */
     size_t (*value_bytes)(int part, const fm_value *value);
@@ -203,16 +203,16 @@ typedef struct fm_kernels {
     fm_kernel *outputs;      /* outputs: Z -> f(Z), into pass->out */
     fm_kernel *backward;     /* delta of from */
     fm_kernel *normalize, *normalize_back; /* rows of a norm stage */
-    fm_kernel *column_statistics, *column_deltas; /* batch norm: units, over all rows */
+    fm_kernel *column_statistics, *column_deltas; /* batch norm: shards, over all rows */
     fm_kernel *add, *add_back; /* rows of an add stage */
 
-    int64_t (*n_units)(const fm_stage *stage);
-    int64_t (*unit_cost)(const fm_stage *stage, int64_t unit, int64_t n_rows);
-    fm_kernel *gradient;     /* of units; their update if there is a step */
-    fm_kernel *update;       /* of units, by FM_GRADIENT */
+    int64_t (*n_shards)(const fm_stage *stage);
+    int64_t (*shard_cost)(const fm_stage *stage, int64_t shard, int64_t n_rows);
+    fm_kernel *gradient;     /* of shards; their update if there is a step */
+    fm_kernel *update;       /* of shards, by FM_GRADIENT */
     /* FM_GRADIENT = the sum of n parts like it, n a power of two, pair by pair. */
     void (*add_gradients)(const fm_stage *stage, const void *const *from, int n);
-    /* FM_GRADIENT_SQUARES of units whose gradient was kept, of the gradient as it is applied:
+    /* FM_GRADIENT_SQUARES of shards whose gradient was kept, of the gradient as it is applied:
      * with the L2 term, divided by the sum of weights. */
     fm_kernel *square_gradient;
     double (*sum_gradient_squares)(const fm_stage *stage);

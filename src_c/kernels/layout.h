@@ -99,9 +99,9 @@ static size_t fm_panels_bytes(int64_t rows, int64_t cols)
     return cols > INT64_MAX - FM_PANEL ? SIZE_MAX : fm_bytes(rows, fm_padded(cols), 0);
 }
 
-static int64_t fm_feature_units(const fm_stage *s)
+static int64_t fm_feature_shards(const fm_stage *s)
 {
-    return (s->from->width + FM_UNIT_FEATURES - 1) / FM_UNIT_FEATURES;
+    return (s->from->width + FM_SHARD_FEATURES - 1) / FM_SHARD_FEATURES;
 }
 
 /* Parts of a norm stage; normalize.h says what is in FM_STATISTICS. */
@@ -120,7 +120,7 @@ static size_t fm_norm_bytes(int part, const fm_stage *s)
 /* Of FM_GRADIENT_SQUARES, the biases' or shifts' excepted. */
 FM_INLINE int64_t fm_square_rows(const fm_stage *s)
 {
-    return s->kind == FM_NORM ? 1 : fm_feature_units(s);
+    return s->kind == FM_NORM ? 1 : fm_feature_shards(s);
 }
 
 /* Of parameter-like parts as floats, which all sets have. */
@@ -128,7 +128,7 @@ static size_t fm_float_param_bytes(int part, const fm_stage *s)
 {
     const int64_t K = s->from->width, N = s->to->width;
     const int narrow = fm_is_narrow(s->to);
-    if (K > INT64_MAX - FM_UNIT_FEATURES || N > INT64_MAX - FM_PANEL)
+    if (K > INT64_MAX - FM_SHARD_FEATURES || N > INT64_MAX - FM_PANEL)
         return SIZE_MAX;
     if (part == FM_GRADIENT_SQUARES) { /* of doubles; the biases' row is the last */
         const size_t bytes = fm_bytes(fm_square_rows(s) + 1, N, 0);
@@ -137,7 +137,7 @@ static size_t fm_float_param_bytes(int part, const fm_stage *s)
     if (s->kind == FM_NORM)
         return fm_norm_bytes(part, s);
     if (part == FM_SQUARES)
-        return fm_bytes(fm_feature_units(s), N, 0);
+        return fm_bytes(fm_feature_shards(s), N, 0);
     const int64_t rows = narrow ? fm_padded(K) : K, cols = narrow ? N : fm_padded(N);
     return fm_bytes(rows, cols, fm_padded(N));
 }

@@ -16,7 +16,7 @@
  *   transposed         W^T in panels over features, fan_out rows (wide, not first)
  *   delta              panels over outputs, ld rows (narrow: none, FM_OUTPUT serves)
  *   output             Z^T (fan_out, ld) row-major
- *   squares            sums of w^2 over a unit's features: [unit of features][output]
+ *   squares            sums of w^2 over a shard's features: [shard of features][output]
  */
 #ifndef FM_PANELS_H
 #define FM_PANELS_H
@@ -56,14 +56,14 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
                                                                                         : both;
 }
 
-/* The gradient of a unit, or of its biases, or a sum over parts of the rows. */
-typedef T fm_unit_sums[FM_UNIT_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
+/* The gradient of a shard, or of its biases, or a sum over parts of the rows. */
+typedef T fm_shard_sums[FM_SHARD_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
 
 typedef struct {
-    fm_unit_sums gradient;             /* unless it is kept */
-    fm_unit_sums half[FM_PART_LEVELS]; /* the sums over the second halves of the parts */
+    fm_shard_sums gradient;             /* unless it is kept */
+    fm_shard_sums half[FM_PART_LEVELS]; /* the sums over the second halves of the parts */
     fm_feature_rows lists[FM_MAX_PARTS]; /* those of a stage's parts, where fm_lists_features */
-} fm_unit_scratch;
+} fm_shard_scratch;
 
 FM_INLINE int fm_lists_features(const fm_stage *s)
 {
@@ -77,8 +77,8 @@ static size_t fm_scratch_bytes(const fm_stage *s)
     const int backward = fm_may_list(s->to->width, s->from->width);
     const size_t rows = forward || backward ? sizeof(fm_row_terms) : 0;
     const size_t lists = fm_lists_features(s) ? (size_t)s->parts * sizeof(fm_feature_rows) : 0;
-    const size_t unit = offsetof(fm_unit_scratch, lists) + lists;
-    return rows > unit ? rows : unit;
+    const size_t shard = offsetof(fm_shard_scratch, lists) + lists;
+    return rows > shard ? rows : shard;
 }
 
 /* ------------------------------------------------------------------------- X */
@@ -273,7 +273,7 @@ static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int6
 /* ------------------------------------------------------------------ gradient */
 
 /* W^T (n, f) in panels over f, from W (f, n) in panels over n. */
-static void fm_refresh_transposed(const fm_stage *s, const fm_unit *u)
+static void fm_refresh_transposed(const fm_stage *s, const fm_shard *u)
 {
     const int64_t N = s->to->width, left = N - u->j * FM_PANEL;
     const int64_t width = left < FM_PANEL ? left : FM_PANEL;
@@ -286,7 +286,7 @@ static void fm_refresh_transposed(const fm_stage *s, const fm_unit *u)
     }
 }
 
-static void fm_refresh(const fm_stage *s, const fm_unit *u)
+static void fm_refresh(const fm_stage *s, const fm_shard *u)
 {
     const T *W = fm_weights(s, FM_PARAMS) + u->at;
     for (int64_t i = 0; i < u->n && s->rounds; i += FM_LANES)
@@ -303,7 +303,7 @@ static void fm_gradient_csr(const fm_stage *s, const fm_buckets *buckets, int64_
                             const T *D, int64_t ld, T *G, int resume)
 {
     const int narrow = fm_is_narrow(s->to);
-    const int64_t u = f0 / FM_UNIT_FEATURES, N = s->to->width;
+    const int64_t u = f0 / FM_SHARD_FEATURES, N = s->to->width;
     const T *value = buckets->value;
     if (!resume)
         memset(G, 0, (size_t)(narrow ? fm_padded(f1 - f0) * N : (f1 - f0) * FM_PANEL) * sizeof(T));
@@ -324,8 +324,8 @@ static void fm_gradient_csr(const fm_stage *s, const fm_buckets *buckets, int64_
     }
 }
 
-/* dW of a unit over one part of the rows. */
-static void fm_sum_part(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int first,
+/* dW of a shard over one part of the rows. */
+static void fm_sum_part(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first,
                         int part, T *G)
 {
     const int narrow = fm_is_narrow(s->to), resume = pass->resume;
@@ -346,7 +346,7 @@ static void fm_sum_part(const fm_stage *s, const fm_pass *pass, const fm_unit *u
     }
     A += u->f0 / FM_PANEL * ld * FM_PANEL;
     if (fm_lists_features(s))
-        lists = &((fm_unit_scratch *)pass->scratch)->lists[part];
+        lists = &((fm_shard_scratch *)pass->scratch)->lists[part];
     if (lists && (first || lists->first != u->f0))
         fm_list_features(lists, u->f0, u->f1 - u->f0, A, ld * FM_PANEL, r1 - r0);
     fm_gemm_columns(G, A, ld * FM_PANEL, u->f1 - u->f0, D, r1 - r0, half, resume, lists);
@@ -389,7 +389,7 @@ static void fm_gradient_bias(const fm_stage *s, const T *D, int64_t ld, int64_t 
     }
 }
 
-static void fm_sum_bias_part(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int part,
+static void fm_sum_bias_part(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int part,
                              T *g)
 {
     const int64_t ld = fm_ld(s->to->max_rows), m = pass->batch->n_rows;
@@ -401,17 +401,17 @@ static void fm_sum_bias_part(const fm_stage *s, const fm_pass *pass, const fm_un
         memset(g + s->to->width, 0, (size_t)(fm_padded(s->to->width) - s->to->width) * sizeof(T));
 }
 
-/* What is summed: dW or db of a unit. */
+/* What is summed: dW or db of a shard. */
 typedef struct {
     const fm_stage *stage;
     const fm_pass *pass;
-    const fm_unit *unit;
+    const fm_shard *shard;
     int first;               /* see fm_sum_weights */
     int biases;
     int64_t n;               /* numbers */
 } fm_summing;
 
-static void fm_sum_parts(const fm_summing *x, int begin, int end, T *G, fm_unit_sums *half)
+static void fm_sum_parts(const fm_summing *x, int begin, int end, T *G, fm_shard_sums *half)
 {
     if (end - begin > 1) {
         const int middle = (begin + end) / 2;
@@ -423,26 +423,26 @@ static void fm_sum_parts(const fm_summing *x, int begin, int end, T *G, fm_unit_
                fm_part_row(x->pass->batch->n_rows, x->stage->parts, end)) {
         memset(G, 0, (size_t)x->n * sizeof(T));
     } else if (x->biases) {
-        fm_sum_bias_part(x->stage, x->pass, x->unit, begin, G);
+        fm_sum_bias_part(x->stage, x->pass, x->shard, begin, G);
     } else {
-        fm_sum_part(x->stage, x->pass, x->unit, x->first, begin, G);
+        fm_sum_part(x->stage, x->pass, x->shard, x->first, begin, G);
     }
 }
 
-static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_unit *u, int first)
+static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first)
 {
     const fm_summing what = {s, pass, u, first, 0, u->n};
-    fm_unit_scratch *scratch = pass->scratch;
+    fm_shard_scratch *scratch = pass->scratch;
     T *G = pass->step ? scratch->gradient : fm_weights(s, pass->sums) + u->at;
     fm_sum_parts(&what, pass->first_part, pass->end_part, G, scratch->half);
     return G;
 }
 
-static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_unit *u)
+static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u)
 {
     const int64_t N = s->to->width, n = fm_is_narrow(s->to) ? fm_padded(N) : FM_PANEL;
     const fm_summing what = {s, pass, u, 0, 1, n};
-    fm_unit_scratch *scratch = pass->scratch;
+    fm_shard_scratch *scratch = pass->scratch;
     T *g = pass->step ? scratch->gradient : fm_bias(s, pass->sums) + u->j * FM_PANEL;
     fm_sum_parts(&what, pass->first_part, pass->end_part, g, scratch->half);
     return g;

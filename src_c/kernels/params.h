@@ -1,4 +1,4 @@
-/* params.h - parameters: row-major in and out, their cut into units, their squares. */
+/* params.h - parameters: row-major in and out, their cut into shards, their squares. */
 #ifndef FM_PARAMS_H
 #define FM_PARAMS_H
 
@@ -17,12 +17,12 @@ static void fm_transpose(T *to, ptrdiff_t to_step, const T *from, ptrdiff_t from
             to[c * to_step + r] = from[r * from_step + c];
 }
 
-/* Sums of squares of one unit, output by output; order of terms as in
+/* Sums of squares of one shard, output by output; order of terms as in
  * kernels.h: a chain along features (wide), 16 virtual lanes (narrow). */
-static void fm_refresh_squares(const fm_stage *s, const fm_unit *u)
+static void fm_refresh_squares(const fm_stage *s, const fm_shard *u)
 {
     const int64_t f0 = u->f0, f1 = u->f1, n0 = u->j * FM_PANEL;
-    T *squares = (T *)s->part[FM_SQUARES] + f0 / FM_UNIT_FEATURES * s->to->width;
+    T *squares = (T *)s->part[FM_SQUARES] + f0 / FM_SHARD_FEATURES * s->to->width;
     if (fm_is_narrow(s->to)) {
         const T *W = fm_weights(s, FM_PARAMS);
         for (int64_t n = 0; n < s->to->width; n++) {
@@ -123,26 +123,26 @@ static int fm_part_finite(const fm_stage *s, int part)
     return v_all_finite(seen);
 }
 
-FM_INLINE int64_t fm_units_across(const fm_stage *s)
+FM_INLINE int64_t fm_shards_across(const fm_stage *s)
 {
     return fm_is_narrow(s->to) ? 1 : fm_panels(s->to->width);
 }
 
-/* Units of a norm stage are panels. */
-static int64_t fm_n_units(const fm_stage *s)
+/* Shards of a norm stage are panels. */
+static int64_t fm_n_shards(const fm_stage *s)
 {
     if (s->kind != FM_DENSE)
         return s->kind == FM_NORM ? fm_panels(s->to->width) : 0;
-    return fm_feature_units(s) * fm_units_across(s);
+    return fm_feature_shards(s) * fm_shards_across(s);
 }
 
-FM_INLINE fm_unit fm_unit_number(const fm_stage *s, int64_t number)
+FM_INLINE fm_shard fm_shard_number(const fm_stage *s, int64_t number)
 {
     const int narrow = fm_is_narrow(s->to);
     const int64_t K = s->from->width, N = s->to->width;
-    fm_unit u = {.j = number % fm_units_across(s),
-                 .f0 = number / fm_units_across(s) * FM_UNIT_FEATURES};
-    u.f1 = K - u.f0 < FM_UNIT_FEATURES ? K : u.f0 + FM_UNIT_FEATURES;
+    fm_shard u = {.j = number % fm_shards_across(s),
+                  .f0 = number / fm_shards_across(s) * FM_SHARD_FEATURES};
+    u.f1 = K - u.f0 < FM_SHARD_FEATURES ? K : u.f0 + FM_SHARD_FEATURES;
     u.at = narrow ? u.f0 * N : (u.j * K + u.f0) * FM_PANEL;
     u.n = narrow ? fm_padded(u.f1 - u.f0) * N : (u.f1 - u.f0) * FM_PANEL;
     return u;
@@ -155,8 +155,8 @@ static void fm_load(const fm_stage *s, int part, const void *W, const void *b)
         return;
     }
     fm_copy_in(s, part, W, b);
-    for (int64_t i = 0; i < fm_n_units(s) && part == FM_PARAMS; i++) {
-        const fm_unit u = fm_unit_number(s, i);
+    for (int64_t i = 0; i < fm_n_shards(s) && part == FM_PARAMS; i++) {
+        const fm_shard u = fm_shard_number(s, i);
         fm_refresh(s, &u);
     }
 }
