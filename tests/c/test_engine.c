@@ -15,7 +15,8 @@
 #include <string.h>
 
 enum { MAX_LAYERS = 4 };
-#define RATE 0.01 /* of learning */
+#define RATE 0.01       /* of learning */
+#define CALM_RATE 0.001 /* at which none of these networks diverges */
 
 /* ------------------------------------------------------- failing allocation
  * The linker sends the engine's calls here (--wrap, see the Makefile). */
@@ -541,7 +542,7 @@ static void prediction(void) { for_all(predict_test); }
 
 /* Trains p (in place) for n_epochs of mini-batches. */
 static fm_status train(const shape *s, fm_choice update, params *p, const data *d, int form,
-                       int64_t batch_size, int n_epochs, int weighted, int n_threads)
+                       int64_t batch_size, double rate, int n_epochs, int weighted, int n_threads)
 {
     const fm_matrix *X = &d->form[form].X;
     const fm_config config = config_of(s, update, batch_size, X->indices ? d->nnz + 1 : 0);
@@ -555,7 +556,7 @@ static fm_status train(const shape *s, fm_choice update, params *p, const data *
     fm_status status = FM_OK;
     for (int epoch = 0; epoch < n_epochs && status == FM_OK; epoch++)
         status = fm_net_train(net, &loss_sum, &step, X, &y, weighted ? d->weights : NULL, d->order,
-                              d->n_rows, batch_size, RATE, n_threads);
+                              d->n_rows, batch_size, rate, n_threads);
     CHECK(status != FM_OK || (isfinite(loss_sum) && step > 0));
     CHECK(fm_net_store(net, -1, p->of) == FM_OK);
     fm_net_free(net);
@@ -577,7 +578,7 @@ static void train_test(const shape *s)
             random_state = seed;
             p[run] = new_params(s, 1);
             CHECK(train(s, any_row(fm_optimizer_row, i), &p[run], &d, forms[run],
-                        batch_sizes[i / 2 % 2], 2, i / 3 % 2, n_threads[run]) == FM_OK);
+                        batch_sizes[i / 2 % 2], CALM_RATE, 2, i / 3 % 2, n_threads[run]) == FM_OK);
         }
         CHECK(same_params(s, &p[0], &p[1]) && same_params(s, &p[2], &p[3]));
         for (int run = 0; run < 4; run++)
@@ -651,7 +652,7 @@ static void gradient_test(const shape *given)
         random_state = seed;
         params trained = new_params(s, 1);
         CHECK(same_params(s, &p, &trained));
-        CHECK(train(s, plain, &trained, &d, form, n_rows, 1, form % 2, 3) == FM_OK);
+        CHECK(train(s, plain, &trained, &d, form, n_rows, RATE, 1, form % 2, 3) == FM_OK);
         for (int l = 0; l < s->n_layers; l++)
             for (int kind = 0; kind < N_KINDS; kind++)
                 for (int64_t i = 0; i < n_trained(s, l, kind); i++)
@@ -679,7 +680,7 @@ static void large_batch_test(const shape *s)
             random_state = seed;
             p[i] = new_params(s, 1);
             CHECK(train(s, optimizer("adam"), &p[i], &d, form,
-                        i < 2 ? FM_MAX_BLOCK + 300 : d.n_rows, 1, 1, i + 1) == FM_OK);
+                        i < 2 ? FM_MAX_BLOCK + 300 : d.n_rows, RATE, 1, 1, i + 1) == FM_OK);
         }
         CHECK(same_params(s, &p[0], &p[1]));
         CHECK(!same_params(s, &p[0], &p[2]));
@@ -815,7 +816,7 @@ typedef struct {
 static void *train_job(void *arg)
 {
     job *j = arg;
-    CHECK(train(j->s, optimizer("adam"), &j->trained, j->d, ROWS_32, 200, 3, 1, 3) == FM_OK);
+    CHECK(train(j->s, optimizer("adam"), &j->trained, j->d, ROWS_32, 200, RATE, 3, 1, 3) == FM_OK);
     return NULL;
 }
 
@@ -881,7 +882,7 @@ static void *calls_of_all_kinds(void *arg)
         const fm_config config = config_of(
             j->s, no_optimizer, has_batch_norm(j->s) ? X.n_rows : 300, X.indices ? X.nnz : 0);
         fm_net *net;
-        CHECK(train(j->s, optimizer("adam"), &j->p, j->d, form, 200, 1, 1, 3) == FM_OK);
+        CHECK(train(j->s, optimizer("adam"), &j->p, j->d, form, 200, RATE, 1, 1, 3) == FM_OK);
         CHECK(fm_net_create(&net, &config) == FM_OK);
         CHECK(fm_net_load(net, -1, j->p.of) == FM_OK);
         CHECK(fm_net_loss_grad(net, &loss, j->gradient.of, &X, &y, NULL, 3) == FM_OK);
