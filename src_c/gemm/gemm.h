@@ -99,13 +99,46 @@ FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc, int listed)
     return height < left ? height : left;
 }
 
-/* That of a tile at element `at` of C, in panel j, once its sums are complete. */
+/* That of tiles from element `at` of C on, in panel j, once their sums are complete. */
 FM_INLINE fm_epilogue fm_epilogue_at(const fm_epilogue *all, int complete, int64_t j, ptrdiff_t at)
 {
     return (fm_epilogue){.bias = complete && all->bias ? all->bias + j * FM_PANEL : NULL,
                          .floor = all->floor,
                          .mask = complete && all->mask ? all->mask + at : NULL,
                          .slope = complete && all->slope ? all->slope + at : NULL};
+}
+
+/* Rows of one panel of C, cut into tiles; A and C at the first of them. */
+FM_INLINE void fm_cut_tiles(const fm_cut *cut, const int reads, int half, T *C, const T *A,
+                            ptrdiff_t step, const T *B, int64_t k, int resume,
+                            const fm_epilogue *end)
+{
+    const ptrdiff_t rows = cut->taller * (cut->height + 1);
+    const fm_epilogue below = fm_epilogue_at(end, 1, 0, rows * FM_PANEL);
+    T *C_below = C + rows * FM_PANEL;
+    const T *A_below = A + rows * fm_row_step(reads, step);
+    const int64_t n = cut->tiles - cut->taller;
+    void (*const tiles)(int, int, int64_t, T *, const T *, ptrdiff_t, const T *, int64_t, int,
+                        const fm_epilogue *) = reads == FM_ALONG_PANEL ? fm_tiles_along_panel
+                                               : reads == FM_ACROSS    ? fm_tiles_across
+                                                                       : fm_tiles_strided;
+    if (cut->taller)
+        tiles(cut->height + 1, half, cut->taller, C, A, step, B, k, resume, end);
+    tiles(cut->height, half, n, C_below, A_below, step, B, k, resume, &below);
+}
+
+/* The same with lists, one for each tile. */
+static void fm_listed_tiles(const fm_cut *cut, int half, T *C, const T *A, const T *B,
+                            const fm_row_terms *lists, int resume, const fm_epilogue *all)
+{
+    ptrdiff_t at = 0;
+    for (int64_t tile = 0; tile < cut->tiles; tile++) {
+        const int mr = fm_cut_height(cut, tile);
+        const fm_epilogue end = fm_epilogue_at(all, 1, 0, at);
+        fm_tile_terms(mr, half, C + at, A + at, B, lists->terms[tile], lists->n[tile], resume,
+                      &end);
+        at += mr * FM_PANEL;
+    }
 }
 
 /* C[rows r0..r1, n columns] = epilogue(A B), A (., k) and C in panels of c_panel,
@@ -121,42 +154,46 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
     FM_ASSERT(k > 0 && n > 0 && r0 < r1);
     const int listed = reads == FM_ALONG_PANEL && fm_may_list(k, n) &&
                        fm_sample_rows(lists->terms[0], A + r0 * FM_PANEL, a_panel, r1 - r0, k);
+    const int along = reads == FM_ALONG_PANEL;
     for (int64_t k0 = 0; k0 < k; k0 += FM_KC) {
         const int64_t kc = k - k0 < FM_KC ? k - k0 : FM_KC;
-        const int last = k0 + kc == k;
-        const T *a0 = reads == FM_ALONG_PANEL ? A + k0 / FM_PANEL * a_panel : A + k0 * a_panel;
+        const int last = k0 + kc == k, resumes = resume || k0 > 0;
+        const T *a0 = along ? A + k0 / FM_PANEL * a_panel : A + k0 * a_panel;
         for (int64_t b0 = r0, b1; b0 < r1; b0 = b1) {
             b1 = b0 + fm_block_height(b0, r1, kc, listed);
+            const fm_cut cut = fm_cut_rows(b1 - b0);
+            const T *a = a0 + b0 * (along ? FM_PANEL : 1);
             if (listed)
                 fm_list_rows(lists, a0, a_panel, b0, b1, kc);
             for (int64_t j = 0; j * FM_PANEL < n; j++) {
-                T *c = C + j * c_panel;
+                const ptrdiff_t at = j * c_panel + b0 * FM_PANEL;
                 const T *b = B + (j * k + k0) * FM_PANEL;
                 const int half = fm_half_panel(n - j * FM_PANEL);
-                if (k <= FM_THIN && !resume) {
-                    const int along = reads == FM_ALONG_PANEL;
-                    const fm_epilogue end = fm_epilogue_at(all, 1, j, j * c_panel + b0 * FM_PANEL);
-                    fm_thin_rows(k, half, c + b0 * FM_PANEL, A + b0 * (along ? FM_PANEL : 1),
-                                 along ? FM_PANEL : 1, along ? 1 : a_panel, b, b1 - b0, &end);
-                    continue;
-                }
-                for (int64_t i = b0, tile = 0, mr; i < b1; i += mr, tile++) {
-                    mr = fm_tile_height(i, b1);
-                    const fm_epilogue end =
-                        fm_epilogue_at(all, last, j, j * c_panel + i * FM_PANEL);
-                    T *to = c + i * FM_PANEL;
-                    if (listed)
-                        fm_tile_terms((int)mr, half, to, a0 + i * FM_PANEL, b, lists->terms[tile],
-                                      lists->n[tile], resume || k0 > 0, &end);
-                    else if (reads == FM_ALONG_PANEL)
-                        fm_tile_along_panel((int)mr, half, to, a0 + i * FM_PANEL, a_panel, b, kc,
-                                            resume || k0 > 0, &end);
-                    else
-                        fm_tile_across((int)mr, half, to, a0 + i, a_panel, b, kc, resume || k0 > 0,
-                                       &end);
-                }
+                const fm_epilogue end = fm_epilogue_at(all, last, j, at);
+                if (k <= FM_THIN && !resume)
+                    fm_thin_rows(k, half, C + at, a, along ? FM_PANEL : 1, along ? 1 : a_panel, b,
+                                 b1 - b0, &end);
+                else if (listed)
+                    fm_listed_tiles(&cut, half, C + at, a, b, lists, resumes, &end);
+                else if (along)
+                    fm_cut_tiles(&cut, FM_ALONG_PANEL, half, C + at, a, a_panel, b, kc, resumes,
+                                 &end);
+                else
+                    fm_cut_tiles(&cut, FM_ACROSS, half, C + at, a, a_panel, b, kc, resumes, &end);
             }
         }
+    }
+}
+
+/* Features of one panel of A, with a list of rows for each tile. */
+static void fm_listed_columns(const fm_cut *cut, int half, T *C, const T *A, const T *B,
+                              const uint16_t (*rows)[FM_MAX_BLOCK], const int *n, int resume)
+{
+    for (int64_t tile = 0; tile < cut->tiles; tile++) {
+        const int mr = fm_cut_height(cut, tile);
+        fm_tile_rows(mr, half, C, A, B, rows[tile], n[tile], resume);
+        C += mr * FM_PANEL;
+        A += mr;
     }
 }
 
@@ -169,18 +206,14 @@ static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t n, cons
     for (int64_t s0 = 0; s0 < m; s0 += FM_MC) {
         const int64_t mc = m - s0 < FM_MC ? m - s0 : FM_MC;
         for (int64_t f = 0, p = 0; f < n; f += FM_PANEL, p++) {
-            const int64_t width = n - f < FM_PANEL ? n - f : FM_PANEL;
+            const fm_cut cut = fm_cut_rows(n - f < FM_PANEL ? n - f : FM_PANEL);
             const T *a = A + p * a_panel;
-            for (int64_t i = 0, tile = 0, mr; i < width; i += mr, tile++) {
-                mr = fm_tile_height(i, width);
-                T *to = C + (f + i) * FM_PANEL;
-                if (!lists || lists->n[p][tile] < 0)
-                    fm_tile_across((int)mr, half, to, a + s0 * FM_PANEL + i, FM_PANEL,
-                                   B + s0 * FM_PANEL, mc, resume || s0 > 0, NULL);
-                else if (s0 == 0)
-                    fm_tile_rows((int)mr, half, to, a + i, B, lists->rows[p][tile],
-                                 lists->n[p][tile], resume);
-            }
+            T *to = C + f * FM_PANEL;
+            if (!lists || lists->n[p][0] < 0)
+                fm_cut_tiles(&cut, FM_ACROSS, half, to, a + s0 * FM_PANEL, FM_PANEL,
+                             B + s0 * FM_PANEL, mc, resume || s0 > 0, &fm_no_epilogue);
+            else if (s0 == 0)
+                fm_listed_columns(&cut, half, to, a, B, lists->rows[p], lists->n[p], resume);
         }
     }
 }
@@ -238,13 +271,10 @@ static void fm_gemm_narrow(T *C, const T *D, int64_t ld, int64_t n, const T *A, 
         for (; p + 2 <= panels; p += 2)
             fm_tile_side_by_side(3, 2, C + p * c_panel, c_panel, D, ld, a0 + p * a_panel, a_panel,
                                  m, resume);
+    const fm_cut cut = fm_cut_rows(n);
     for (; p < panels; p++)
-        for (int64_t i = 0; i < n;) {
-            int mr = fm_tile_height(i, n);
-            fm_tile_strided(mr, 0, C + p * c_panel + i * FM_PANEL, D + i * ld, ld, a0 + p * a_panel,
-                            m, resume, NULL);
-            i += mr;
-        }
+        fm_cut_tiles(&cut, FM_STRIDED, 0, C + p * c_panel, D, ld, a0 + p * a_panel, m, resume,
+                     &fm_no_epilogue);
 }
 
 /* Sums over lanes: 16 virtual lanes, lane of element k is k mod 16, held by

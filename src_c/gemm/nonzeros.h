@@ -55,22 +55,23 @@ static int64_t fm_list_terms(fm_term *terms, int mr, const T *A, ptrdiff_t a_pan
     return n;
 }
 
-/* The lists of rows b0..b1, of tiles as fm_tile_height cuts them. */
+/* The lists of rows b0..b1, of tiles as fm_cut_rows cuts them. */
 static void fm_list_rows(fm_row_terms *lists, const T *A, ptrdiff_t a_panel, int64_t b0, int64_t b1,
                          int64_t k)
 {
-    for (int64_t i = b0, tile = 0, mr; i < b1; i += mr, tile++) {
-        mr = fm_tile_height(i, b1);
-        lists->n[tile] = fm_list_terms(lists->terms[tile], (int)mr, A + i * FM_PANEL, a_panel, k);
-    }
+    const fm_cut cut = fm_cut_rows(b1 - b0);
+    for (int64_t i = b0, tile = 0; i < b1; i += fm_cut_height(&cut, tile++))
+        lists->n[tile] = fm_list_terms(lists->terms[tile], fm_cut_height(&cut, tile),
+                                       A + i * FM_PANEL, a_panel, k);
 }
 
 /* Whether the first tile of A's rows suggests that lists pay. terms: room for FM_KC. */
 static int fm_sample_rows(fm_term *terms, const T *A, ptrdiff_t a_panel, int64_t rows, int64_t k)
 {
+    const fm_cut cut = fm_cut_rows(rows);
     int64_t n = 0;
     for (int64_t k0 = 0; k0 < k; k0 += FM_KC, A += FM_KC / FM_PANEL * a_panel)
-        n += fm_list_terms(terms, fm_tile_height(0, rows), A, a_panel,
+        n += fm_list_terms(terms, fm_cut_height(&cut, 0), A, a_panel,
                            k - k0 < FM_KC ? k - k0 : FM_KC);
     return fm_lists_pay(n, k);
 }
@@ -89,15 +90,13 @@ typedef struct {
 static void fm_list_panel(int *n, uint16_t (*rows)[FM_MAX_BLOCK], const T *A, int64_t width,
                           int64_t m, int64_t step)
 {
+    const fm_cut cut = fm_cut_rows(width);
     uint32_t lanes[FM_PANEL_TILES] = {0};
-    int64_t i = 0;
-    for (int t = 0; t < FM_PANEL_TILES; t++) {
+    for (int t = 0, i = 0; t < FM_PANEL_TILES; t++) {
+        const int height = t < cut.tiles ? fm_cut_height(&cut, t) : 0;
         n[t] = 0;
-        if (i < width) {
-            const int height = fm_tile_height(i, width);
-            lanes[t] = ((1u << height) - 1) << i;
-            i += height;
-        }
+        lanes[t] = ((1u << height) - 1) << i;
+        i += height;
     }
     for (int64_t r = 0; r < m; r += step) {
         uint32_t bits = 0;
@@ -120,10 +119,11 @@ static void fm_list_features(fm_feature_rows *lists, int64_t first, int64_t n_fe
         const int64_t width = n_features - f < FM_PANEL ? n_features - f : FM_PANEL;
         const int64_t step = m > FM_SAMPLED_ROWS ? m / FM_SAMPLED_ROWS : 1;
         int *n = lists->n[p];
-        int64_t terms = 0, tiles = 0;
+        const int64_t tiles = fm_cut_rows(width).tiles;
+        int64_t terms = 0;
         fm_list_panel(n, lists->rows[p], A, width, m, step);
-        for (int64_t i = 0; i < width; i += fm_tile_height(i, width))
-            terms += n[tiles++];
+        for (int64_t t = 0; t < tiles; t++)
+            terms += n[t];
         if (fm_lists_pay(terms, tiles * ((m + step - 1) / step)))
             fm_list_panel(n, lists->rows[p], A, width, m, 1);
         else

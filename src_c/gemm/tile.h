@@ -11,13 +11,22 @@
 
 #include "kernels/assert.h"
 
-/* n rows cut into the fewest tiles of nearly equal height: height of the tile
- * that starts at row i of n. Equal tiles have no slow short one at the end. */
-FM_INLINE int fm_tile_height(int64_t i, int64_t n)
+/* n rows cut into the fewest tiles of nearly equal height: equal tiles have no slow
+ * short one at the end. The first `taller` of them have one row more. */
+typedef struct {
+    int64_t tiles, taller;
+    int height;
+} fm_cut;
+
+FM_INLINE fm_cut fm_cut_rows(int64_t n)
 {
-    int64_t left = n - i;
-    int64_t tiles = (left + FM_MR - 1) / FM_MR;
-    return (int)((left + tiles - 1) / tiles);
+    const int64_t tiles = (n + FM_MR - 1) / FM_MR;
+    return (fm_cut){tiles, n % tiles, (int)(n / tiles)};
+}
+
+FM_INLINE int fm_cut_height(const fm_cut *cut, int64_t tile)
+{
+    return cut->height + (tile < cut->taller);
 }
 
 /* What happens to a tile before it is stored: one of bias, mask and slope, or nothing. */
@@ -27,6 +36,8 @@ typedef struct {
     const T *mask;  /* tile of activations: where 0, the result is 0; or NULL */
     const T *slope; /* tile that multiplies the result; or NULL */
 } fm_epilogue;
+
+static const fm_epilogue fm_no_epilogue;
 
 /* How a tile reads A, element (i, k):
  * ALONG_PANEL: A[i * NR + k], next panel after NR k's;
@@ -76,7 +87,7 @@ FM_INLINE void fm_tile_k(const int mr, const int nv, V acc[FM_MR][FM_NV], const 
 FM_INLINE void fm_finish_tile(const int mr, const int nv, T *C, V acc[][FM_NV],
                               const fm_epilogue *end)
 {
-    if (end && end->bias) {
+    if (end->bias) {
         V floor = v_set1(end->floor);
         FM_EACH(v, nv) {
             V bias = v_load(end->bias + v * FM_LANES);
@@ -84,14 +95,14 @@ FM_INLINE void fm_finish_tile(const int mr, const int nv, T *C, V acc[][FM_NV],
                 acc[i][v] = v_max(floor, acc[i][v] + bias);
         }
     }
-    if (end && end->mask) {
+    if (end->mask) {
         FM_EACH(i, mr)
             FM_EACH(v, nv) {
                 V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
                 acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
             }
     }
-    if (end && end->slope) {
+    if (end->slope) {
         FM_EACH(i, mr)
             FM_EACH(v, nv)
                 acc[i][v] = acc[i][v] * v_load(end->slope + i * FM_PANEL + v * FM_LANES);
@@ -132,6 +143,24 @@ FM_INLINE void fm_tile(const int mr, const int nv, const int reads, T *C, const 
     fm_finish_tile(mr, nv, C, acc, end);
 }
 
+FM_INLINE ptrdiff_t fm_row_step(const int reads, ptrdiff_t step)
+{
+    return reads == FM_ALONG_PANEL ? FM_PANEL : reads == FM_ACROSS ? 1 : step;
+}
+
+/* n tiles, one below the other: a call for each cost as much as two steps of k. */
+FM_INLINE void fm_tiles(const int mr, const int nv, const int reads, int64_t n, T *C, const T *A,
+                        ptrdiff_t step, const T *B, int64_t k, int resume, fm_epilogue end)
+{
+    for (; n > 0; n--, C += mr * FM_PANEL, A += mr * fm_row_step(reads, step)) {
+        fm_tile(mr, nv, reads, C, A, step, B, k, resume, &end);
+        if (end.mask)
+            end.mask += mr * FM_PANEL;
+        if (end.slope)
+            end.slope += mr * FM_PANEL;
+    }
+}
+
 /* The tile heights as functions of their own, chosen by a switch. */
 #define FM_TILE_HEIGHTS_4(X) X(1) X(2) X(3) X(4)
 #define FM_TILE_HEIGHTS_6(X) FM_TILE_HEIGHTS_4(X) X(5) X(6)
@@ -146,25 +175,26 @@ FM_INLINE void fm_tile(const int mr, const int nv, const int reads, T *C, const 
 #error "no list of tile heights for this FM_MR"
 #endif
 
-#define FM_TILE_FUNCTION(name, reads)                                                              \
-    static __attribute__((noinline)) void name(int mr, int half, T *C, const T *A, ptrdiff_t step, \
-                                               const T *B, int64_t k, int resume,                  \
-                                               const fm_epilogue *end)                             \
-    {                                                                                              \
-        switch (half ? FM_MR + mr : mr) {                                                          \
-            FM_TILE_HEIGHTS(FM_TILE_CASE_##reads)                                                  \
-        }                                                                                          \
+#define FM_TILES_FUNCTION(name, reads)                                                            \
+    static __attribute__((noinline)) void name(int mr, int half, int64_t n, T *C, const T *A,     \
+                                               ptrdiff_t step, const T *B, int64_t k, int resume, \
+                                               const fm_epilogue *end)                            \
+    {                                                                                             \
+        switch (half ? FM_MR + mr : mr) {                                                         \
+            FM_TILE_HEIGHTS(FM_TILES_CASE_##reads)                                                \
+        default: FM_ASSERT(!"a tile height");                                                     \
+        }                                                                                         \
     }
-#define FM_TILE_CASE(n, reads)                                              \
-    case n: fm_tile(n, FM_NV, reads, C, A, step, B, k, resume, end); break; \
-    case FM_MR + n: fm_tile(n, FM_NV / 2, reads, C, A, step, B, k, resume, end); break;
-#define FM_TILE_CASE_FM_ALONG_PANEL(n) FM_TILE_CASE(n, FM_ALONG_PANEL)
-#define FM_TILE_CASE_FM_ACROSS(n) FM_TILE_CASE(n, FM_ACROSS)
-#define FM_TILE_CASE_FM_STRIDED(n) FM_TILE_CASE(n, FM_STRIDED)
+#define FM_TILES_CASE(h, reads)                                                  \
+    case h: fm_tiles(h, FM_NV, reads, n, C, A, step, B, k, resume, *end); break; \
+    case FM_MR + h: fm_tiles(h, FM_NV / 2, reads, n, C, A, step, B, k, resume, *end); break;
+#define FM_TILES_CASE_FM_ALONG_PANEL(h) FM_TILES_CASE(h, FM_ALONG_PANEL)
+#define FM_TILES_CASE_FM_ACROSS(h) FM_TILES_CASE(h, FM_ACROSS)
+#define FM_TILES_CASE_FM_STRIDED(h) FM_TILES_CASE(h, FM_STRIDED)
 
-FM_TILE_FUNCTION(fm_tile_along_panel, FM_ALONG_PANEL)
-FM_TILE_FUNCTION(fm_tile_across, FM_ACROSS)
-FM_TILE_FUNCTION(fm_tile_strided, FM_STRIDED)
+FM_TILES_FUNCTION(fm_tiles_along_panel, FM_ALONG_PANEL)
+FM_TILES_FUNCTION(fm_tiles_across, FM_ACROSS)
+FM_TILES_FUNCTION(fm_tiles_strided, FM_STRIDED)
 
 /* The same on some steps of k only, in ascending order (nonzeros.h). A term says
  * where A, in panels, and B hold one step, in elements from their beginnings. */
@@ -207,7 +237,7 @@ FM_INLINE void fm_tile_rows_of(const int mr, const int nv, T *C, const T *A, con
     for (int64_t t = 0; t < n; t++)
         fm_tile_step(mr, nv, acc, A + rows[t] * (ptrdiff_t)FM_PANEL, 1,
                      B + rows[t] * (ptrdiff_t)FM_PANEL);
-    fm_finish_tile(mr, nv, C, acc, NULL);
+    fm_finish_tile(mr, nv, C, acc, &fm_no_epilogue);
 }
 
 static __attribute__((noinline)) void fm_tile_rows(int mr, int half, T *C, const T *A, const T *B,
