@@ -471,11 +471,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if "coefs_" not in fitted:
             check_is_fitted(self, "coefs_")
         asked = _network.asked_dtype(self)
-        if _is_plain(X) and self._knows_width(X):
+        if type(X) is np.ndarray and "feature_names_in_" not in fitted:
             try:
                 network = _structure.network(fitted)
                 dtype = network[0][0].dtype
-                if dtype == asked or (asked is None and (X.dtype == _FLOAT32 or dtype == _FLOAT64)):
+                fits = X.dtype == _FLOAT32 or dtype == _FLOAT64 if asked is None else dtype == asked
+                if fits and len(X) and X.shape[1] == fitted["n_features_in_"]:
                     outputs = self._outputs_of(network, X, part, check_finite=True)
                     if outputs is not None:
                         return outputs
@@ -504,7 +505,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             bfloat16=_network.in_bfloat16(self),
             n_threads=effective_n_threads(self.n_jobs),
             check_finite=check_finite,
-            **structure,
+            normalization=structure.get("normalization", ()),  # ** would take 0.3 us of 4
+            residual=structure.get("residual", False),
         )
 
     def _parameters_for(self, X: Any) -> tuple[list[NDArray], list[NDArray]]:

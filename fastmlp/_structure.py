@@ -103,6 +103,11 @@ def of_inference(structure: Structure) -> dict[str, Any]:
     return {key: structure[key] for key in ("normalization", "residual") if key in structure}
 
 
+def _is_plain(attributes: Mapping[str, Any]) -> bool:
+    """Whether a network with these fitted attributes is dense layers and nothing else."""
+    return "norm_scales_" not in attributes and "skip_coefs_" not in attributes
+
+
 def _found(attributes: Mapping[str, Any]) -> Iterator[tuple[str, int, Any]]:
     for attribute in ATTRIBUTES:
         for i, a in enumerate(attributes.get(attribute, ())):
@@ -114,7 +119,7 @@ def joined(
     attributes: Mapping[str, Any], coefs: list[NDArray], intercepts: list[NDArray]
 ) -> tuple[list[NDArray], list[NDArray]]:
     """Return coefs and intercepts with all that follows them, the given lists if nothing does."""
-    if attributes.keys().isdisjoint(ATTRIBUTES):
+    if _is_plain(attributes):
         return coefs, intercepts
     extra = list(_found(attributes))
     return (
@@ -126,7 +131,7 @@ def joined(
 def network(attributes: Mapping[str, Any]) -> tuple[list[NDArray], list[NDArray], dict[str, Any]]:
     """Return coefs, intercepts and structure of the network with these fitted attributes."""
     coefs, intercepts = attributes["coefs_"], attributes["intercepts_"]
-    if attributes.keys().isdisjoint(ATTRIBUTES):
+    if _is_plain(attributes):
         return coefs, intercepts, {}
     return *joined(attributes, coefs, intercepts), fitted(attributes)
 

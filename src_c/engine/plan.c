@@ -65,6 +65,8 @@ static size_t param_bytes(const fm_plan *plan, int i, int part)
     const fm_plan_use *use = &plan->use;
     const fm_stage *s = &plan->stages[i];
     int wanted = 1;
+    if (!use->training && part != FM_PARAMS && part != FM_RUNNING)
+        return 0;
     if (part >= FM_SLOTS && part < FM_SLOTS + FM_MAX_SLOTS)
         wanted = part - FM_SLOTS < use->n_slots;
     else if (part == FM_PARAMS)
@@ -74,13 +76,13 @@ static size_t param_bytes(const fm_plan *plan, int i, int part)
     else if (part == FM_PUBLISHED || part == FM_PUBLISHED_NEXT)
         wanted = 0;
     else if (part == FM_TRANSPOSED)
-        wanted = use->training && s->kind == FM_DENSE && !is_input(plan, s->from);
+        wanted = s->kind == FM_DENSE && !is_input(plan, s->from);
     else if (part == FM_SQUARES)
         wanted = use->has_l2 && s->kind == FM_DENSE;
     else if (part == FM_RUNNING)
         wanted = s->normalization == FM_BATCH_NORM;
     else if (part == FM_STATISTICS)
-        wanted = use->training && s->kind == FM_NORM;
+        wanted = s->kind == FM_NORM;
     else if (part == FM_AVERAGE)
         wanted = use->averages;
     else if (part == FM_GRADIENT_SQUARES)
@@ -499,10 +501,17 @@ static int count_parts(const fm_plan *plan)
     return parts;
 }
 
-/* The arrays of the plan; run twice, see fm_arena. */
-static void lay_out_description(fm_plan *plan, fm_arena *a, int n_layers)
+/* The arrays of the plan, of as many values and stages as compile_layer adds; run twice, see
+ * fm_arena. */
+static void lay_out_description(fm_plan *plan, fm_arena *a, const fm_network *network)
 {
-    const size_t n_values = 3 * (size_t)n_layers + 1, n_stages = 4 * (size_t)n_layers;
+    size_t n_values = 1, n_stages = 0;
+    for (int l = 0; l < network->n_layers; l++) {
+        const fm_layer *layer = &network->layers[l];
+        const size_t normalizes = layer->normalization != FM_NO_NORM, skips = layer->residual != 0;
+        n_values += 1 + normalizes + skips;
+        n_stages += 1 + normalizes + 2 * skips;
+    }
     plan->values = fm_take(a, n_values * sizeof(*plan->values));
     plan->buffers = fm_take(a, n_values * sizeof(*plan->buffers));
     plan->stages = fm_take(a, n_stages * sizeof(*plan->stages));
@@ -514,12 +523,12 @@ fm_status fm_plan_compile(fm_plan *plan, const fm_kernels *kernels, const fm_net
 {
     *plan = (fm_plan){.kernels = kernels, .use = use, .rounds = network->dtype == FM_BFLOAT16};
     fm_arena a = {0};
-    lay_out_description(plan, &a, network->n_layers);
+    lay_out_description(plan, &a, network);
     plan->description = calloc(1, a.used);
     if (!plan->description)
         return FM_NO_MEMORY;
     a = (fm_arena){.base = plan->description};
-    lay_out_description(plan, &a, network->n_layers);
+    lay_out_description(plan, &a, network);
     add_value(plan, network->n_inputs)->dropout = network->input_dropout;
     for (int l = 0; l < network->n_layers; l++)
         compile_layer(plan, &network->layers[l], l);
