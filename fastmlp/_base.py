@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import issparse, sparray, spmatrix
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import Tags, column_or_1d
@@ -49,6 +50,9 @@ _log = logging.getLogger(__package__)
 
 Matrix = ArrayLike | sparray | spmatrix
 Data = tuple[Any, Any, Any]  # X, y, sample_weight as given
+
+# Numbers of X that are looked at together, while they are in a cache.
+_PIECE = 2**16
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -85,10 +89,18 @@ def _is_plain(X: Any) -> bool:
     )
 
 
+def _in_memory(array: Any) -> Any:
+    """Return a mapped file as a plain array of the same memory, anything else as it is."""
+    return array.view(np.ndarray) if type(array) is np.memmap else array
+
+
 def _fits_float32(X: NDArray) -> bool:
-    """Whether no number of X is too large for float32."""
-    limit = np.finfo(np.float32).max
-    return X.dtype == _FLOAT32 or bool(-limit <= X.min() and X.max() <= limit)
+    """Whether no number of X is too large for float32. A file is read once."""
+    if X.dtype == _FLOAT32:
+        return True
+    limit, step = np.finfo(np.float32).max, max(1, _PIECE // X.shape[1])
+    pieces = (X[i : i + step] for i in range(0, len(X), step))
+    return all(-limit <= piece.min() and piece.max() <= limit for piece in pieces)
 
 
 def _to_csr(X: Any) -> Any:
@@ -134,16 +146,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _validate_data(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Return X and y as arrays (X may be a CSR matrix), features counted and named."""
+        X, y = _in_memory(X), _in_memory(y)
         to_float32 = _network.asked_dtype(self) == _FLOAT32
+        # The engine turns each mini-batch into its dtype; all else is turned at once.
+        stays = _is_plain(X) and (not to_float32 or _fits_float32(X))
         if (
-            _is_plain(X)
+            stays
             and type(y) is np.ndarray
             and y.ndim == 1
             and len(y) == len(X)
             and y.dtype.kind in self._y_plain_kinds
             and (reset or self._knows_width(X))
-            and _core.all_finite(X, y)
-            and (not to_float32 or _fits_float32(X))
+            and (get_config()["assume_finite"] or _core.all_finite(X, y))
         ):
             if reset:
                 self.n_features_in_ = X.shape[1]
@@ -155,7 +169,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
             y,
             accept_sparse=["csr", "csc"],
             multi_output=True,
-            dtype=np.float32 if to_float32 else (np.float64, np.float32),
+            dtype=np.float32 if to_float32 and not stays else (np.float64, np.float32),
             reset=reset,
             **self._y_options,
         )
@@ -471,6 +485,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         if "coefs_" not in fitted:
             check_is_fitted(self, "coefs_")
         asked = _network.asked_dtype(self)
+        if type(X) is np.memmap:
+            X = X.view(np.ndarray)
         if type(X) is np.ndarray and "feature_names_in_" not in fitted:
             try:
                 network = _structure.network(fitted)

@@ -210,8 +210,18 @@ PARAMETERS = {
     "max_iter": _count(
         200, "Largest number of epochs, for 'lbfgs' of iterations. A fit that ends there warns."
     ),
-    "shuffle": _flag(
-        True, "Whether to shuffle the samples before each epoch. Not used by 'lbfgs'."
+    "shuffle": Parameter(
+        True,
+        ["boolean", StrOptions({"chunks"})],
+        'bool | Literal["chunks"]',
+        "bool or 'chunks'",
+        """
+        Whether to shuffle the samples before each epoch. 'chunks' is for files that are larger
+        than memory: pieces of 1 MB of consecutive samples follow each other at random, and those
+        of 32 MB are read and shuffled together [7]_. So a file is read in long pieces, and
+        no list of all samples is made. It takes a copy of each sample per epoch; mini-batches are
+        less mixed than those of a full shuffle if the samples are sorted. Not used by 'lbfgs'.
+        """,
     ),
     "random_state": Parameter(
         None,

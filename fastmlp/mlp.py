@@ -136,8 +136,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_iter : int, default=200
         Largest number of epochs, for 'lbfgs' of iterations. A fit that ends there warns.
 
-    shuffle : bool, default=True
-        Whether to shuffle the samples before each epoch. Not used by 'lbfgs'.
+    shuffle : bool or 'chunks', default=True
+        Whether to shuffle the samples before each epoch. 'chunks' is for files that are larger than
+        memory: pieces of 1 MB of consecutive samples follow each other at random, and those of 32
+        MB are read and shuffled together [7]_. So a file is read in long pieces, and no list of all
+        samples is made. It takes a copy of each sample per epoch; mini-batches are less mixed than
+        those of a full shuffle if the samples are sorted. Not used by 'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
         Seed or generator of the initial weights, the validation split and the order of the samples.
@@ -447,6 +451,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
        optimization", SIAM Journal on Scientific Computing 16 (1995), 1190-1208.
     .. [6] C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception
        architecture for computer vision", CVPR 2016, section 7.
+    .. [7] L. Xu, S. Qiu, B. Yuan et al., "In-database machine learning with CorgiPile: stochastic
+       gradient descent without full data shuffle", SIGMOD 2022.
 
     Examples
     --------
@@ -512,7 +518,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | Literal["chunks"] = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 0.0001,
         verbose: bool | int = False,
@@ -899,8 +905,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     max_iter : int, default=200
         Largest number of epochs, for 'lbfgs' of iterations. A fit that ends there warns.
 
-    shuffle : bool, default=True
-        Whether to shuffle the samples before each epoch. Not used by 'lbfgs'.
+    shuffle : bool or 'chunks', default=True
+        Whether to shuffle the samples before each epoch. 'chunks' is for files that are larger than
+        memory: pieces of 1 MB of consecutive samples follow each other at random, and those of 32
+        MB are read and shuffled together [7]_. So a file is read in long pieces, and no list of all
+        samples is made. It takes a copy of each sample per epoch; mini-batches are less mixed than
+        those of a full shuffle if the samples are sorted. Not used by 'lbfgs'.
 
     random_state : int, RandomState instance or None, default=None
         Seed or generator of the initial weights, the validation split and the order of the samples.
@@ -1187,6 +1197,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
        optimization", SIAM Journal on Scientific Computing 16 (1995), 1190-1208.
     .. [6] V. Chernozhukov, I. Fernandez-Val, A. Galichon, "Quantile and probability curves without
        crossing", Econometrica 78 (2010), 1093-1125.
+    .. [7] L. Xu, S. Qiu, B. Yuan et al., "In-database machine learning with CorgiPile: stochastic
+       gradient descent without full data shuffle", SIGMOD 2022.
 
     Examples
     --------
@@ -1245,7 +1257,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | Literal["chunks"] = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 0.0001,
         verbose: bool | int = False,

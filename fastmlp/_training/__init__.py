@@ -4,6 +4,8 @@
     targets     what y means to the network
     random      the random stream
     evaluation  score and loss on data that are not trained on
+    rows        rows of data that may be larger than memory
+    chunks      the order of samples in which a file is read piece by piece
     session     the engine's network and the optimizer's state
     state       how far training has got; becomes the fitted attributes
     fit         what both kinds of training share

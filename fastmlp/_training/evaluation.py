@@ -13,6 +13,7 @@ from .._network import flatten, up_to_output
 from .._sklearn import without_validation
 from .._structure import Structure, of_inference
 from .problem import Problem, near_one
+from .rows import Rows
 from .state import State
 
 # Rows that go through the network together where its loss is computed.
@@ -104,15 +105,19 @@ class Evaluation:
         structure: Structure,
     ) -> NDArray:
         p = self.problem
-        return _core.predict(
-            p.X,
-            coefs,
-            intercepts,
-            layers,
-            **structure,
-            bfloat16=p.bfloat16,
-            n_threads=p.n_threads,
-        )
+
+        def outputs(X: Any) -> NDArray:
+            return _core.predict(
+                X,
+                coefs,
+                intercepts,
+                layers,
+                **structure,
+                bfloat16=p.bfloat16,
+                n_threads=p.n_threads,
+            )
+
+        return p.X.map(outputs) if isinstance(p.X, Rows) else outputs(p.X)
 
     def _activated(self, raw: NDArray) -> NDArray:
         identity = np.eye(raw.shape[1], dtype=raw.dtype)
@@ -132,6 +137,8 @@ class Evaluation:
         """Return a function that shows the current network to a scorer, as a fitted estimator."""
         scorer = get_scorer(scoring) if isinstance(scoring, str) else scoring
         shown, state, X = copy.copy(est), self.state, self.problem.X
+        if isinstance(X, Rows):
+            X = X[:]
         for attribute in ("feature_names_in_", "_session"):
             shown.__dict__.pop(attribute, None)  # X has no names any more
         y = self.problem.targets.decoded()

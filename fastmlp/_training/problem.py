@@ -9,6 +9,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import issparse
 
 from .._network import count
+from .rows import Rows, is_mapped
 from .targets import Labels, Values
 
 
@@ -19,6 +20,15 @@ def near_one(sample_weight: NDArray) -> NDArray:
     """
     exponent = math.frexp(np.abs(sample_weight).max(initial=0.0))[1]
     return sample_weight if abs(exponent) <= 32 else np.ldexp(sample_weight, -exponent)
+
+
+def largest(a: NDArray) -> float:
+    """Return the largest absolute value, without a copy of the array."""
+    return max(a.max(initial=0.0), -a.min(initial=0.0))
+
+
+# What is handed to C at once: X, y, sample weights, and the order of rows.
+Run = tuple[Any, NDArray, NDArray | None, NDArray]
 
 
 class Problem(NamedTuple):
@@ -55,17 +65,18 @@ class Problem(NamedTuple):
         weight = self.targets.weighted(self.sample_weight)
         return None if weight is None else np.ascontiguousarray(weight, dtype=np.float64)
 
-    def part(self, rows: NDArray) -> "Problem":
-        """Return the problem with copies of these rows as its data."""
+    def part(self, rows: NDArray, *, may_stay: bool = False) -> "Problem":
+        """Return the problem with copies of these rows as its data, or those of a file may stay."""
+        X = Rows(self.X, rows) if may_stay and is_mapped(self.X) else self.X[rows]
         weight = None if self.sample_weight is None else self.sample_weight[rows]
-        return self._replace(X=self.X[rows], targets=self.targets.part(rows), sample_weight=weight)
+        return self._replace(X=X, targets=self.targets.part(rows), sample_weight=weight)
 
     def how_to_scale(self, dtype: DTypeLike) -> str:
         """Return, for a message, how large the data are and what to do when dtype overflows."""
         data = {"X": self.X.data if issparse(self.X) else self.X}
         if isinstance(self.targets, Values):
             data["y"] = self.targets.y
-        sizes = [f"{name} reaches {np.abs(a).max(initial=0.0):.1e}" for name, a in data.items()]
+        sizes = [f"{name} reaches {largest(a):.1e}" for name, a in data.items()]
         remedy = ", or set precision='float64'" if dtype == np.float32 else ""
         return f"{' and '.join(sizes)} in absolute value. Scale the data{remedy}."
 

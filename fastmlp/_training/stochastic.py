@@ -16,9 +16,10 @@ from .._parameters import named
 from .._sklearn import without_validation
 from ..callbacks import Callback, LearningRate, LossProgress, Patience
 from ..schedules import CONSTANT
+from .chunks import ChunkShuffle
 from .fit import Fit
 from .mixup import Mixup
-from .problem import Problem
+from .problem import Problem, Run
 from .random import shuffler
 from .session import Session, load_weights, store_weights
 from .state import State
@@ -42,14 +43,18 @@ class StochasticFit(Fit):
         self._continue_session()
         if problem.drops and state.session.optimizer.seed is None:
             state.session.optimizer.seed = int(self.rng.randint(2**32, dtype=np.uint32))
-        self.order = np.arange(problem.X.shape[0])
+        self.in_chunks = est.shuffle == "chunks"
+        self.n_samples = problem.X.shape[0]
+        self.order: NDArray | None = None  # in chunks: all rows, unless some are held out
         if est.early_stopping and not is_own:
             validation = self._split()
+        elif not self.in_chunks:
+            self.order = np.arange(self.n_samples)
         self.batch_size = self._batch_size()
         self._check_batches()
 
         self._take_weights()
-        self.y = problem.targets.coded(self.dtype)
+        problem.targets.check(self.dtype)
         if validation is not None:
             self._watch(validation, self.dtype, is_own)
         state.start_curves(est.early_stopping)
@@ -71,7 +76,8 @@ class StochasticFit(Fit):
         self.state.__dict__.update(state.__dict__ | {"fresh": self.state.fresh})
         self._take_weights()
         self.rng.set_state(rng)
-        self.order[...] = order
+        if order is not None:
+            self.order[...] = order
 
     def _check_averaging(self) -> None:
         """Refuse averages of weights among running means that were taken with other weights."""
@@ -98,24 +104,34 @@ class StochasticFit(Fit):
             state.no_improvement_count = 0  # what ended a fit does not end what comes after it
 
     def _split(self) -> Problem:
-        """Split off validation rows. They are copied, those to train on stay where they are."""
-        est, problem = self.est, self.problem
+        """Split off validation rows. Those to train on stay where they are, as all of a file do."""
+        problem = self.problem
         with without_validation():
-            self.order, held_out = train_test_split(
-                self.order,
-                random_state=self.rng,
-                test_size=est.validation_fraction,
-                stratify=problem.targets.strata(),
-            )
+            try:
+                self.order, held_out = self._drawn(problem.targets.strata())
+            except ValueError:  # again, for a message with names that would have taken memory
+                self.order, held_out = self._drawn(problem.targets.strata(named=True))
         if len(held_out) < 2:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' "
                 "or the size of your dataset."
             )
-        return problem.part(held_out)
+        self.n_samples = len(self.order)
+        if self.in_chunks:
+            self.order.sort()
+        return problem.part(held_out, may_stay=True)
+
+    def _drawn(self, strata: NDArray | None) -> list[NDArray]:
+        """Draw the rows to train on and those to hold out."""
+        return train_test_split(
+            np.arange(self.n_samples),
+            random_state=self.rng,
+            test_size=self.est.validation_fraction,
+            stratify=strata,
+        )
 
     def _batch_size(self) -> int:
-        batch_size, n_samples = self.est.batch_size, len(self.order)
+        batch_size, n_samples = self.est.batch_size, self.n_samples
         if batch_size == "auto":
             return min(200, n_samples)
         if batch_size > n_samples:
@@ -128,7 +144,7 @@ class StochasticFit(Fit):
 
     def _check_batches(self) -> None:
         """Refuse mini-batches of one sample, which have no variance, if they are normalised."""
-        n_samples, batch_size = len(self.order), self.batch_size
+        n_samples, batch_size = self.n_samples, self.batch_size
         is_normalized = "batch" in self.problem.structure.get("normalization", ())
         if is_normalized and (batch_size == 1 or n_samples % batch_size == 1):
             raise ValueError(
@@ -179,7 +195,8 @@ class StochasticFit(Fit):
 
     def _epochs(self) -> None:
         est, state, optimizer = self.est, self.state, self.state.session.optimizer
-        order, shuffle = self.order, shuffler(self.rng) if est.shuffle else None
+        order = self.order
+        shuffle = shuffler(self.rng) if est.shuffle and not self.in_chunks else None
         train, batch_size, n_threads = self.net.train, self.batch_size, self.problem.n_threads
         runs, clock, deadline = self._runs(), time.monotonic, self.deadline
         listeners = [callback.on_epoch_end for callback in self._callbacks()]
@@ -211,13 +228,20 @@ class StochasticFit(Fit):
             stacklevel=2,
         )
 
-    def _runs(self) -> Iterable[tuple[Any, NDArray, NDArray | None, NDArray]]:
+    def _runs(self) -> Iterable[Run]:
         """Return what is handed to C in an epoch: X, y, sample weights, and the order of rows."""
-        problem, order, step = self.problem, self.order, self._run_length()
+        if self.in_chunks:
+            sizes = (self.batch_size, self.rng)
+            return ChunkShuffle(self.problem, self.order, *sizes, self._runs_of)
+        return self._runs_of(self.problem, self.order)
+
+    def _runs_of(self, problem: Problem, order: NDArray) -> Iterable[Run]:
+        """Return the runs over a problem in this order."""
+        y, step = problem.targets.coded(self.dtype), self._run_length()
         if self.est.mixup:
             sizes = (self.batch_size, step)
-            return Mixup(self.est.mixup, problem, self.y, self.dtype, order, *sizes, self.rng)
-        X, y, weight = problem.X, self.y, problem.engine_weight()
+            return Mixup(self.est.mixup, problem, y, self.dtype, order, *sizes, self.rng)
+        X, weight = problem.X, problem.engine_weight()
         return [(X, y, weight, order[i : i + step]) for i in range(0, len(order), step)]
 
     def _max_nnz(self) -> int:

@@ -4,8 +4,9 @@
 
     n_outputs          units of the output layer
     loss               row of the engine's loss table
+    check(dtype)       refuse what dtype cannot hold
     coded(dtype)       y as the engine takes it: int32 class positions, or a matrix of dtype
-    strata()           what a validation split keeps the proportions of, or None
+    strata(named)      what a validation split keeps the proportions of, or None
     weighted(w)        sample weights in the loss, w in that of scores
     scorer(w)          function of the network's outputs: their score
     part(rows)         targets of these rows
@@ -14,7 +15,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,9 @@ from ..activations import Activation
 from ..losses import Loss
 
 Scorer = Callable[[NDArray], float]
+
+# Samples whose labels are looked at together.
+PIECE = 2**17
 
 
 # ---------------------------------------------------------------------------------------- labels
@@ -76,6 +80,9 @@ class Labels:
         self.loss = (prefix + name, *values) if values else prefix + name
         self.label_smoothing = float(label_smoothing)
 
+    def check(self, dtype: DTypeLike) -> None:
+        """Positions are small numbers."""
+
     def coded(self, dtype: DTypeLike) -> NDArray:
         shared = self.label_smoothing
         if self.kind == "multiclass" and shared == 0:
@@ -98,10 +105,12 @@ class Labels:
             by_class = np.where(self.codes, presence, absence).prod(axis=1)
         return by_class if sample_weight is None else by_class * sample_weight
 
-    def strata(self) -> NDArray | None:
+    def strata(self, *, named: bool = False) -> NDArray | None:
         # Only two classes are stratified. So it is in scikit-learn, whose rule asks for a single
         # output and whose error message names the strata True and False as strings.
-        return np.where(self.codes, "True", "False") if self.kind == "binary" else None
+        if self.kind != "binary":
+            return None
+        return np.where(self.codes, "True", "False") if named else self.codes
 
     def part(self, rows: NDArray) -> "Labels":
         part = copy.copy(self)
@@ -232,7 +241,8 @@ def encode_labels(
         if not np.array_equal(found, known):  # takes a tenth of the time of the further tests
             _check_classes(found, known, warm_start)
         if codes is not None:
-            codes = np.searchsorted(binarizer.classes_, found)[codes]
+            known_codes = np.searchsorted(binarizer.classes_, found)
+            codes = known_codes.astype(_code_dtype(len(binarizer.classes_)))[codes]
 
     if codes is None:
         codes = binarizer.transform(y).astype(bool)
@@ -258,18 +268,42 @@ def _check_classes(found: NDArray, known: NDArray, warm_start: bool) -> None:
         )
 
 
+def _pieces(y: NDArray) -> Iterator[slice]:
+    """Cut y into pieces, so that what is computed of each takes little memory."""
+    for i in range(0, len(y), PIECE):
+        yield slice(i, i + PIECE)
+
+
+def _code_dtype(n_classes: int) -> np.dtype:
+    """Return the narrowest dtype for positions in the classes, one byte per sample for most."""
+    return np.min_scalar_type(n_classes)
+
+
 def _counted(y: NDArray) -> tuple[NDArray, NDArray] | None:
     """Return what np.unique does, without sorting; None unless y holds integers that are near."""
-    if y.dtype.kind != "i" or len(y) == 0:
+    if y.dtype.kind not in "iu" or not np.can_cast(y.dtype, np.int64) or len(y) == 0:
         return None
     low, high = int(np.minimum.reduce(y)), int(np.maximum.reduce(y))
     if high - low >= len(y):
         return None
-    offsets = np.subtract(y, low, dtype=np.int64)
-    counts = np.bincount(offsets)
+    counts = np.zeros(high - low + 1, np.int64)
+    for piece in _pieces(y):
+        counts += np.bincount(np.subtract(y[piece], low, dtype=np.int64), minlength=len(counts))
     present = np.flatnonzero(counts)
-    codes = offsets if len(present) == len(counts) else np.searchsorted(present, offsets)
+    codes = np.empty(len(y), _code_dtype(len(present)))
+    position = np.cumsum(counts > 0) - 1
+    for piece in _pieces(y):
+        codes[piece] = position[np.subtract(y[piece], low, dtype=np.int64)]
     return (present + low).astype(y.dtype, copy=False), codes
+
+
+def _sorted(y: NDArray) -> tuple[NDArray, NDArray]:
+    """Return what np.unique does, with few copies of y."""
+    classes = np.unique(np.concatenate([np.unique(y[piece]) for piece in _pieces(y)]))
+    codes = np.empty(len(y), _code_dtype(len(classes)))
+    for piece in _pieces(y):
+        codes[piece] = np.searchsorted(classes, y[piece])
+    return classes, codes
 
 
 def _plain_codes(y: NDArray) -> tuple[NDArray, NDArray] | None:
@@ -279,7 +313,7 @@ def _plain_codes(y: NDArray) -> tuple[NDArray, NDArray] | None:
     """
     if type(y) is not np.ndarray or y.ndim != 1 or y.dtype.kind not in "biufU":
         return None
-    classes, codes = _counted(y) or np.unique(y, return_inverse=True)
+    classes, codes = _counted(y) or _sorted(y)
     if y.dtype.kind == "f":
         # Whole numbers only, and none that int64 cannot hold.
         if not (np.abs(classes) < 2.0**63).all() or (classes != np.trunc(classes)).any():
@@ -327,27 +361,27 @@ class Values:
         self.n_outputs = self.y.shape[1] * max(1, len(self.levels))
         self.out_activation = _out_activation(row, name_of(out_activation))
 
-    def coded(self, dtype: DTypeLike) -> NDArray:
-        if self.y.dtype.itemsize <= np.dtype(dtype).itemsize:
-            coded = np.ascontiguousarray(self.y, dtype=dtype)
-        else:
-            coded = self._narrowed(dtype)
-        return np.repeat(coded, len(self.levels), axis=1) if self.levels else coded
-
-    def _narrowed(self, dtype: DTypeLike) -> NDArray:
+    def check(self, dtype: DTypeLike) -> None:
+        if self.y.dtype.itemsize <= np.dtype(dtype).itemsize or not self.y.size:
+            return
+        most = max(self.y.max(), -self.y.min())
         with np.errstate(over="ignore"):
-            narrow = np.ascontiguousarray(self.y, dtype=dtype)
-        if np.isinf(narrow).sum() > np.isinf(self.y).sum():
+            overflows = np.isfinite(most) and np.isinf(np.asarray(most, dtype))
+        if overflows:
             raise ValueError(
-                f"y holds numbers too large for {narrow.dtype}, the largest is "
-                f"{np.abs(self.y).max():.1e}. Scale y, or set precision='float64'."
+                f"y holds numbers too large for {np.dtype(dtype)}, the largest is {most:.1e}. "
+                "Scale y, or set precision='float64'."
             )
-        return narrow
+
+    def coded(self, dtype: DTypeLike) -> NDArray:
+        self.check(dtype)
+        coded = np.ascontiguousarray(self.y, dtype=dtype)
+        return np.repeat(coded, len(self.levels), axis=1) if self.levels else coded
 
     def weighted(self, sample_weight: NDArray | None) -> NDArray | None:
         return sample_weight
 
-    def strata(self) -> None:
+    def strata(self, *, named: bool = False) -> None:
         return None
 
     def part(self, rows: NDArray) -> "Values":
