@@ -325,6 +325,13 @@ FM_INLINE V fm_keep_below(V x, int64_t first, int64_t n)
  * eight chains of additions, which hide each other's latency. */
 enum { FM_DOT_OUTPUTS = FM_GROUP > 2 ? 1 : 2, FM_DOT_ROWS = 8 / FM_GROUP };
 
+/* From one run of 16 columns of a panel matrix to the next, in elements. */
+FM_INLINE ptrdiff_t fm_next_16(int64_t k, ptrdiff_t panel)
+{
+    const int within = FM_PANEL > 16 && k % FM_PANEL + 16 < FM_PANEL;
+    return within ? 16 : FM_PANEL > 16 ? panel - (FM_PANEL - 16) : 16 / FM_PANEL * panel;
+}
+
 /* mr rows of A by nn rows of W^T, each a vector along k in panels. Their products
  * are summed down to the lanes of one vector, sums[output][row]. */
 FM_INLINE void fm_tile_dot(const int mr, const int nn, V (*sums)[FM_LANES], const T *A,
@@ -337,11 +344,9 @@ FM_INLINE void fm_tile_dot(const int mr, const int nn, V (*sums)[FM_LANES], cons
                 acc[i][j][g] = v_zero();
     int64_t k0 = 0;
     for (; k0 + 16 <= k; k0 += 16) {
-        const T *a0 = A + k0 / FM_PANEL * a_panel + k0 % FM_PANEL;
-        const T *w0 = W + k0 / FM_PANEL * w_panel + k0 % FM_PANEL;
         FM_EACH(g, FM_GROUP) {
-            const T *a = a0 + g * FM_LANES / FM_PANEL * a_panel + g * FM_LANES % FM_PANEL;
-            const T *w = w0 + g * FM_LANES / FM_PANEL * w_panel + g * FM_LANES % FM_PANEL;
+            const T *a = A + g * FM_LANES / FM_PANEL * a_panel + g * FM_LANES % FM_PANEL;
+            const T *w = W + g * FM_LANES / FM_PANEL * w_panel + g * FM_LANES % FM_PANEL;
             V av[FM_DOT_ROWS];
             FM_EACH(i, mr)
                 av[i] = v_load(a + i * FM_PANEL);
@@ -351,13 +356,15 @@ FM_INLINE void fm_tile_dot(const int mr, const int nn, V (*sums)[FM_LANES], cons
                     acc[i][j][g] = v_fma(av[i], wv, acc[i][j][g]);
             }
         }
+        A += fm_next_16(k0, a_panel);
+        W += fm_next_16(k0, w_panel);
     }
     FM_EACH(g, FM_GROUP) {
         const int64_t kg = k0 + g * FM_LANES;
         if (kg >= k)
             break;
-        const T *a = A + kg / FM_PANEL * a_panel + kg % FM_PANEL;
-        const T *w = W + kg / FM_PANEL * w_panel + kg % FM_PANEL;
+        const T *a = A + g * FM_LANES / FM_PANEL * a_panel + g * FM_LANES % FM_PANEL;
+        const T *w = W + g * FM_LANES / FM_PANEL * w_panel + g * FM_LANES % FM_PANEL;
         FM_EACH(i, mr) {
             const V av = fm_keep_below(v_load(a + i * FM_PANEL), kg, k);
             FM_EACH(j, nn)

@@ -99,7 +99,7 @@ FM_INLINE void fm_finish_tile(const int mr, const int nv, T *C, V acc[][FM_NV],
         FM_EACH(i, mr)
             FM_EACH(v, nv) {
                 V a = v_load(end->mask + i * FM_PANEL + v * FM_LANES);
-                acc[i][v] = v_select(v_eq(a, v_zero()), v_zero(), acc[i][v]);
+                acc[i][v] = v_drop(v_eq(a, v_zero()), acc[i][v]);
             }
     }
     if (end->slope) {

@@ -99,7 +99,7 @@ FM_INLINE void fm_uniform(V u[4], const fm_dropout *d, int64_t quad, fm_lane_col
 
 FM_INLINE V fm_dropped(const fm_dropout *d, V u, V x)
 {
-    return v_select(v_lt(u, d->threshold), v_zero(), x * d->scale);
+    return v_drop(v_lt(u, d->threshold), x * d->scale);
 }
 
 /* Rows r0..r1 of a panel, x (r1 - r0, NR), whose first column is given. */

@@ -77,5 +77,7 @@ FM_INLINE uint32_t v_nonzero_lanes(V a)
 
 FM_INLINE V v_select(M m, V a, V b) { return FM_OP(blendv)(b, a, (V)m); }
 
+FM_INLINE V v_drop(M m, V a) { return FM_OP(andnot)((V)m, a); }
+
 #endif
 #endif

@@ -68,5 +68,7 @@ FM_INLINE uint32_t v_nonzero_lanes(V a) { return FM_CMP(a, v_zero(), _CMP_NEQ_UQ
 
 FM_INLINE V v_select(M m, V a, V b) { return FM_OP(mask_blend)(m, b, a); }
 
+FM_INLINE V v_drop(M m, V a) { return FM_OP(maskz_mov)((M)~m, a); }
+
 #endif
 #endif

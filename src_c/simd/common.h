@@ -26,6 +26,7 @@
  *   v_sqrt(a)
  *   v_lt(a, b)  v_eq(a, b)    a mask M; false where either is NaN
  *   v_select(m, a, b)         a where m is set, else b
+ *   v_drop(m, a)              0 where m is set, else a
  *   v_load_part(p, c)         the first c lanes from memory, the others 0; touches
  *                             no byte past them. Here in plain C, unless the ISA
  *                             can mask a load (FM_MASKED_LOAD)

@@ -49,6 +49,8 @@ FM_INLINE M v_eq(V a, V b) { return (M)FM_OP(vceqq)(a, b); }
 
 FM_INLINE V v_select(M m, V a, V b) { return FM_SELECT(m, a, b); }
 
+FM_INLINE V v_drop(M m, V a) { return v_from_bits(v_bits(a) & ~(VI)m); }
+
 /* fmax and fmin treat NaN and zeros in another way than x86's. */
 FM_INLINE V v_max(V a, V b) { return v_select(v_lt(b, a), a, b); }
 
