@@ -31,6 +31,7 @@ import operator
 import os
 import reprlib
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,11 @@ _MAX_TEXT = 100_000_000
 _ROUTED = ("fit", "partial_fit", "score")
 
 _LABELS = ("y_type_", "sparse_input_", "classes_")  # what LabelBinarizer.fit finds
+
+# Fitted attributes from which training goes on. Numbers and curves are None where they have no use.
+_COUNTS = ("n_iter_", "t_", "_no_improvement_count")
+_NUMBERS = ("loss_", "best_loss_", "best_validation_score_")
+_CURVES = ("loss_curve_", "learning_rate_curve_", "validation_scores_", "validation_loss_curve_")
 
 
 # ------------------------------------------------------------------------------------------ save
@@ -252,6 +258,7 @@ def _estimator(
         fitted = name.endswith("_") or name.startswith("_")
         if not fitted or name.startswith("__") or hasattr(type(est), name) or name in vars(est):
             raise ValueError(f"it sets {name!r}, which is no fitted attribute")
+    _check_progress(state)
     _check_session(state)
     est.__setstate__(vars(est) | state | {"_fastmlp_version": __version__})
     _check(est)
@@ -368,6 +375,20 @@ def _check_labels(labels: LabelBinarizer, est: Any) -> None:
         raise ValueError(f"it has {len(classes)} classes and {est.n_outputs_} outputs")
 
 
+def _check_progress(state: dict[str, Any]) -> None:
+    """Refuse counters and curves with which training could not go on."""
+    for name in state.keys() & {*_COUNTS, *_NUMBERS, *_CURVES}:
+        value = state[name]
+        if name in _COUNTS:
+            right = isinstance(value, Integral) and value >= 0
+        elif name in _CURVES and value is not None:
+            right = type(value) is list and all(isinstance(item, Real) for item in value)
+        else:
+            right = value is None or isinstance(value, Real)
+        if not right:
+            raise ValueError(f"{name} cannot be {reprlib.repr(value)}")
+
+
 def _check_session(state: dict[str, Any]) -> None:
     """Refuse a state of the optimizer with which training could not go on."""
     if "_session" not in state:
@@ -380,6 +401,10 @@ def _check_session(state: dict[str, Any]) -> None:
     is_seed = type(seed) is int and 0 <= seed < 2**32
     if fresh.keys() != stored.keys() - {"seed"} or not is_seed:
         raise ValueError("the state of its optimizer is incomplete")
+    for name, value in fresh.items():
+        kind = Integral if isinstance(value, int) else Real
+        if isinstance(value, Real) and not isinstance(stored[name], kind):
+            raise ValueError(f"{name} of its optimizer cannot be {reprlib.repr(stored[name])}")
     if stored["averages"] is not None:
         known, averages = stored["averages"]
         widths = (state["n_features_in_"], *(W.shape[1] for W in state["coefs_"]))

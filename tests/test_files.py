@@ -606,6 +606,12 @@ LABELS = ("state", "_label_binarizer", "labels")
         (set_in("state", "further_", to={"dict": [[[], 1]]}), None),
         (set_in("state", "feature_names_in_", to={"strings": ["O", ["a"]]}), "feature_names_in_"),
         (set_in("state", "_best_coefs", to=[]), "_best_coefs"),
+        (set_in("state", "t_", to=None), "t_ cannot be None"),
+        (set_in("state", "n_iter_", to=-1), "n_iter_ cannot be -1"),
+        (set_in("state", "_no_improvement_count", to=[]), "_no_improvement_count cannot be"),
+        (set_in("state", "best_loss_", to="low"), "best_loss_ cannot be 'low'"),
+        (set_in("state", "loss_curve_", to=0.5), "loss_curve_ cannot be 0.5"),
+        (set_in("state", "loss_curve_", 0, to=None), "loss_curve_ cannot be"),
         (set_in("state", "_session", to={}), None),
         (set_in("state", "_session", to=1), None),
         (set_in(*LABELS, "y_type_", to="binary"), None),
@@ -638,11 +644,12 @@ def test_forged_state_of_the_optimizer(tmp_path, refuses):
     session = ("state", "_session", "dict")
     _, model, _ = taken_apart(content)
     keys = [key for key, _ in model["state"]["_session"]["dict"]]
-    rule, averages = keys.index("rule"), keys.index("averages")
+    rule, averages, t = map(keys.index, ("rule", "averages", "t"))
     for change in (
         set_in(*session, 0, to=["further", 1]),
         set_in(*session, rule, 1, to={"object": ["learning_rate", "constant", {}]}),
         set_in(*session, averages, 1, "tuple", 0, "tuple", 0, to=3),
+        set_in(*session, t, 1, to="1"),
     ):
         refuses(changed(content, change))
 
