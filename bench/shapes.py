@@ -127,7 +127,7 @@ def _synthetic(shape):
     rng = np.random.default_rng(0)
     if shape.density < 1:
         size = (shape.n_rows, shape.units[0])
-        X = sparse.random(*size, density=shape.density, format="csr", rng=rng)
+        X = sparse.random(*size, density=shape.density, format="csr", random_state=rng)
     else:
         X = rng.standard_normal((shape.n_rows, shape.units[0]), dtype=np.float32)
     scores = X @ rng.standard_normal((shape.units[0], shape.n_outputs))

@@ -8,7 +8,8 @@ moves one of them, this is the file to change. So it is for what versions before
 import functools
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Self, TypeVar, cast
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from sklearn import config_context, get_config
 from sklearn.utils import metaestimators
@@ -24,11 +25,12 @@ from sklearn.utils.validation import _check_sample_weight
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-try:
+# Type checkers see those of ours, whatever is installed: scikit-learn's have no annotations.
+if find_spec("sklearn.callback") and not TYPE_CHECKING:
     from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
-except ModuleNotFoundError:
+else:
 
-    class CallbackContext:  # type: ignore[no-redef]
+    class CallbackContext:
         """A task that no callback of scikit-learn is told of."""
 
         def subcontext(self, **task: Any) -> Self:
@@ -40,7 +42,7 @@ except ModuleNotFoundError:
         def call_on_fit_task_end(self, **shown: Any) -> bool:
             return False
 
-    class CallbackSupportMixin:  # type: ignore[no-redef]
+    class CallbackSupportMixin:
         """Takes the callbacks of fastmlp, which need no context."""
 
         def set_callbacks(self, *callbacks: Any) -> Self:
@@ -78,7 +80,20 @@ except ModuleNotFoundError:
             return other
 
     def with_callbacks(method: F) -> F:
-        return method
+        """Tell the callbacks of fastmlp when a call of a method begins and ends."""
+
+        @functools.wraps(method)
+        def told(est: Any, *args: Any, **kwargs: Any) -> Any:
+            callbacks = est._skl_callbacks
+            for callback in callbacks:
+                callback.setup(est, None)
+            try:
+                return method(est, *args, **kwargs)
+            finally:
+                for callback in callbacks:
+                    callback.teardown(est, None)
+
+        return cast(F, told)
 
 
 # Both decorators keep a method's type, which type checkers would otherwise lose.
