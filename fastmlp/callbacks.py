@@ -1,7 +1,8 @@
 """Parts of training that are told when an epoch has ended.
 
-:class:`Logger`, :class:`CSVLogger` and :class:`Checkpoint` are for users, who attach them, or a
-:class:`Callback` of their own, by ``set_callbacks``, beside those of :mod:`sklearn.callback`::
+:class:`Logger`, :class:`CSVLogger`, :class:`TensorBoardLogger`, :class:`LiveLossCurve` and
+:class:`Checkpoint` are for users, who attach them, or a :class:`Callback` of their own, by
+``set_callbacks``, beside those of :mod:`sklearn.callback`::
 
     MLPClassifier(random_state=0).set_callbacks(Checkpoint("fit.safetensors"), Logger()).fit(X, y)
 
@@ -14,11 +15,13 @@ rate, patience; then the goals at which training ends, and what users have attac
 """
 
 import csv
+import io
 import logging
 import os
 import time
+import weakref
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from ._optional import optional
@@ -29,6 +32,7 @@ __all__ = [
     "Callback",
     "Checkpoint",
     "LearningRate",
+    "LiveLossCurve",
     "Logger",
     "LossProgress",
     "LossReport",
@@ -37,6 +41,7 @@ __all__ = [
     "ScoreProgress",
     "TargetLoss",
     "TargetScore",
+    "TensorBoardLogger",
     "TimeLimit",
     "Validation",
 ]
@@ -131,6 +136,133 @@ class CSVLogger(Callback):
             if is_first:
                 writer.writerow(row)
             writer.writerow(row.values())
+
+
+class TensorBoardLogger(Callback):
+    """Writes the figures of every epoch as scalars for TensorBoard.
+
+    Their names are the columns of :class:`CSVLogger`, their steps epochs. They can be read after
+    each epoch. It needs the package `tensorboard`, but neither TensorFlow nor PyTorch.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Name of the run's folder. TensorBoard shows folders below its `--logdir` side by side: give
+        each fit one of its own.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.callbacks import TensorBoardLogger
+    >>> logger = TensorBoardLogger("runs/first")  # doctest: +SKIP
+    >>> MLPClassifier().set_callbacks(logger).fit(X, y)  # doctest: +SKIP
+    """
+
+    _writer: Any = None
+
+    def __init__(self, folder: str | os.PathLike) -> None:
+        self._library()
+        self.folder = os.fspath(folder)
+
+    @staticmethod
+    def _library() -> Any:
+        return optional("tensorboard.summary", "tensorboard", "TensorBoardLogger")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder}  # a copy writes a file of its own
+
+    def on_epoch_end(self, state: Any) -> None:
+        figures = _figures(state)
+        epoch = figures.pop("epoch")
+        if self._writer is None or epoch == 1:
+            self._open()
+        for name, value in figures.items():
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
+
+    def _open(self) -> None:
+        """Begin a file, which is closed when another one begins, or the logger is gone."""
+        if self._writer is not None:
+            self._close()
+        self._writer = self._library().Writer(self.folder)
+        self._close = weakref.finalize(self, self._writer.close)
+
+
+class LiveLossCurve(Callback):
+    """Shows in a notebook how the loss falls, while the network trains.
+
+    The picture is that of :class:`fastmlp.display.LossCurveDisplay`: training loss, and loss or
+    score on validation data. A fit from scratch begins a new one, and the last shows all epochs.
+    It needs the packages `ipython` and `matplotlib`; where no notebook shows pictures, in a worker
+    process for instance, nothing is drawn.
+
+    Parameters
+    ----------
+    every : float, default=1.0
+        Seconds between two pictures at least. Each takes about a tenth of a second.
+
+    Examples
+    --------
+    >>> from fastmlp import MLPClassifier
+    >>> from fastmlp.callbacks import LiveLossCurve
+    >>> MLPClassifier().set_callbacks(LiveLossCurve()).fit(X, y)  # doctest: +SKIP
+    """
+
+    _state: Any = None  # of epochs that are not drawn yet
+    _n_epochs = 0  # of this call of fit or partial_fit
+    _due = 0.0
+    _shown: Any = None
+
+    def __init__(self, every: float = 1.0) -> None:
+        if not isinstance(every, Real) or not every >= 0:
+            raise ValueError(f"every must be a number of seconds of at least 0, got {every!r}.")
+        optional("matplotlib.figure", "notebook", "LiveLossCurve")
+        optional("IPython.display", "notebook", "LiveLossCurve")
+        self.every = every
+        self._losses: list[float] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"every": self.every, "_losses": []}
+
+    def setup(self, estimator: Any, context: Any) -> None:
+        """Begin to count epochs."""
+        self._n_epochs = 0
+
+    def on_epoch_end(self, state: Any) -> None:
+        self._n_epochs += 1
+        self._state = state
+        if _figures(state)["epoch"] == 1:
+            self._shown, self._losses = None, []
+        self._losses.append(state.loss)
+        if self._shown is None or time.monotonic() >= self._due:
+            self._draw()
+
+    def teardown(self, estimator: Any, context: Any) -> None:
+        """Draw the last picture; calls of one epoch each have it when it is due."""
+        if self._n_epochs > 1 and self._state is not None:
+            self._draw()
+        self._state = None
+
+    def _draw(self) -> None:
+        from .display import Curves, LossCurveDisplay  # which imports estimators, and they this
+
+        state, self._state = self._state, None
+        ipython = optional("IPython", "notebook", "LiveLossCurve")
+        if ipython.get_ipython() is None:
+            return
+        matplotlib = optional("matplotlib.figure", "notebook", "LiveLossCurve")
+        figure = matplotlib.Figure(layout="constrained")
+        loss = getattr(state, "loss_curve", self._losses)
+        LossCurveDisplay({"": Curves.of(loss, state)}).plot(figure.subplots())
+        content = io.BytesIO()
+        figure.savefig(content, format="png")
+        display = ipython.display
+        picture = display.Image(content.getvalue())
+        if self._shown is None:
+            self._shown = display.display(picture, display_id=True)
+        else:
+            self._shown.update(picture)
+        self._due = time.monotonic() + self.every
 
 
 class Checkpoint(Callback):

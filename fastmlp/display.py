@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from ._base import BaseMLP
 from ._optional import optional
 from ._summary import LayerSummary, layers_of
+from ._training import State
 
 __all__ = ["ErrorGalleryDisplay", "LossCurveDisplay", "NetworkDisplay", "WeightsDisplay"]
 
@@ -75,6 +76,16 @@ class Curves(NamedTuple):
     validation_loss: Sequence[float] | None = None
     validation_scores: Sequence[float] | None = None
     best_iteration: int | None = None
+
+    @classmethod
+    def of(cls, loss: Sequence[float], state: State) -> Self:
+        """Return the curves of a fit so far, of which 'lbfgs' keeps no training loss."""
+        scores = getattr(state, "validation_scores", None) or None
+        validation_loss = getattr(state, "validation_loss_curve", None) or None
+        best = None
+        if scores and state.best_validation_score in scores:
+            best = 1 + scores.index(state.best_validation_score)
+        return cls(loss, validation_loss, scores, best)
 
 
 class LossCurveDisplay(_Display):
@@ -180,13 +191,9 @@ class LossCurveDisplay(_Display):
 
 def _curves(estimator: Any) -> Curves:
     est = _network(estimator)
-    fitted = vars(est)
-    if "loss_curve_" not in fitted:
+    if "loss_curve_" not in vars(est):
         raise ValueError(f"There is no loss curve: solver={est.solver!r} records none.")
-    scores = fitted.get("validation_scores_")
-    best = est.best_iteration_ if scores else None
-    loss = fitted.get("validation_loss_curve_") or None
-    return Curves(est.loss_curve_, loss, scores or None, best or None)
+    return Curves.of(est.loss_curve_, State.of(est))
 
 
 # -------------------------------------------------------------------------------------- weights

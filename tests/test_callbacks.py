@@ -1,8 +1,10 @@
 """Callbacks: scikit-learn's protocol, checkpoints, loggers."""
 
+import base64
 import csv
 import logging
 import os
+import pickle
 import sys
 
 import numpy as np
@@ -18,7 +20,15 @@ from test_files import same
 from versions import SKLEARN, needs_1_9
 
 from fastmlp import MLPClassifier, MLPRegressor, load_model
-from fastmlp.callbacks import Callback, Checkpoint, CSVLogger, Logger
+from fastmlp.callbacks import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    LiveLossCurve,
+    Logger,
+    TensorBoardLogger,
+)
+from fastmlp.display import LossCurveDisplay
 from fastmlp.schedules import Cosine
 
 if SKLEARN >= (1, 9):
@@ -225,6 +235,132 @@ def test_csv_logger_goes_on_with_partial_fit(tmp_path):
     for _ in range(3):
         est.partial_fit(X, z)
     assert len((tmp_path / "fit.csv").read_text().splitlines()) == 4
+
+
+@pytest.fixture
+def scalars(tmp_path):
+    """Function that returns what TensorBoard reads: steps and values by name."""
+    module = "tensorboard.backend.event_processing.event_accumulator"
+    reader = pytest.importorskip(module).EventAccumulator
+
+    def read():
+        events = reader(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+        found = {name: events.Tensors(name) for name in events.Tags()["tensors"]}
+        return {
+            name: [(event.step, event.tensor_proto.float_val[0]) for event in values]
+            for name, values in found.items()
+        }
+
+    return read
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_tensorboard_logger(solver, tmp_path, scalars):
+    logger = TensorBoardLogger(tmp_path)
+    est = MLPRegressor(**SMALL, solver=solver).set_callbacks(logger)
+    est.fit(X, z, X_val=X[:9], y_val=z[:9])
+    figures = scalars()
+    steps = list(range(1, est.n_iter_ + 1))
+    assert figures.keys() == {"loss", "validation_loss", "validation_score"} | (
+        {"learning_rate"} if solver == "adam" else set()
+    )
+    assert [step for step, _ in figures["loss"]] == steps
+    assert figures["loss"][-1][1] == pytest.approx(est.loss_)
+    expected = list(zip(steps, est.validation_loss_curve_, strict=True))
+    np.testing.assert_allclose(figures["validation_loss"], expected, rtol=1e-6)
+
+
+def test_tensorboard_logger_writes_a_file_for_each_training_from_scratch(tmp_path, scalars):
+    est = MLPRegressor(**SMALL).set_callbacks(TensorBoardLogger(tmp_path))
+    for _ in range(3):
+        est.partial_fit(X, z)
+    assert [step for step, _ in scalars()["loss"]] == [1, 2, 3]
+    assert len(os.listdir(tmp_path)) == 1
+    pickle.loads(pickle.dumps(est)).partial_fit(X, z)
+    assert len(os.listdir(tmp_path)) == 2
+    est.fit(X, z)
+    assert len(os.listdir(tmp_path)) == 3
+
+
+# ------------------------------------------------------------------------------- live loss curve
+@pytest.fixture
+def notebook(tmp_path, monkeypatch):
+    """Function that returns the pictures that a call shows: (whether a new one, its bytes)."""
+    shell = pytest.importorskip("IPython.core.interactiveshell").InteractiveShell
+    capture = pytest.importorskip("IPython.utils.capture").capture_output
+    pytest.importorskip("matplotlib").use("Agg")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    settings = pytest.importorskip("traitlets.config").Config()
+    settings.HistoryManager.enabled = False
+    shell.clear_instance()
+    shell.instance(config=settings)
+
+    def watch(call):
+        with capture(display=True) as captured:
+            call()
+        return [(not shown.update, shown.data["image/png"]) for shown in captured.outputs]
+
+    yield watch
+    shell.clear_instance()
+
+
+@pytest.mark.parametrize("params", [{}, {"solver": "lbfgs"}, {"early_stopping": True}], ids=str)
+def test_live_loss_curve(params, notebook, monkeypatch):
+    drawn = []
+    plot = LossCurveDisplay.plot
+    monkeypatch.setattr(
+        LossCurveDisplay, "plot", lambda self, ax: drawn.append(self.curves[""]) or plot(self, ax)
+    )
+    est = MLPRegressor(**SMALL | params).set_callbacks(LiveLossCurve(every=0))
+    for _ in range(2):
+        drawn.clear()
+        shown = notebook(lambda: est.fit(X, z))
+        assert [new for new, _ in shown] == [True] + [False] * (est.n_iter_ - 1)
+        assert all(base64.b64decode(content).startswith(b"\x89PNG") for _, content in shown)
+        assert len(drawn[-1].loss) == est.n_iter_
+        assert drawn[-1].loss[-1] == est.loss_
+        if est.early_stopping:
+            assert drawn[-1].validation_scores == est.validation_scores_
+            assert drawn[-1].best_iteration == est.best_iteration_
+
+
+def test_live_loss_curve_is_drawn_when_it_is_due_and_at_the_end(notebook):
+    est = MLPRegressor(**SMALL).set_callbacks(LiveLossCurve(every=1e9))
+    shown = notebook(lambda: est.fit(X, z))
+    assert [new for new, _ in shown] == [True, False]
+    assert shown[0][1] != shown[1][1]
+    assert notebook(lambda: est.partial_fit(X, z)) == []
+    est.set_callbacks(LiveLossCurve(every=1e9))
+    copied = pickle.loads(pickle.dumps(est))
+    assert len(notebook(lambda: [e.partial_fit(X, z) for e in (est, est, copied)])) == 2
+
+
+def test_live_loss_curve_without_a_notebook(capfd):
+    pytest.importorskip("IPython")
+    curve = LiveLossCurve()
+    expected = MLPRegressor(**SMALL).fit(X, z)
+    est = MLPRegressor(**SMALL).set_callbacks(curve).fit(X, z)
+    assert same(est.coefs_, expected.coefs_)
+    assert capfd.readouterr() == ("", "")
+    for every in (-1, "1", None, float("nan")):
+        with pytest.raises(ValueError, match="every must be a number of seconds"):
+            LiveLossCurve(every)
+
+
+@pytest.mark.parametrize(
+    ("make", "package", "extra"),
+    [
+        (lambda: TensorBoardLogger("runs"), "tensorboard", "tensorboard"),
+        (LiveLossCurve, "IPython", "notebook"),
+        (LiveLossCurve, "matplotlib", "notebook"),
+    ],
+)
+def test_without_the_package(make, package, extra, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"package {package}: pip install 'fastmlp\[{extra}\]'"):
+        make()
 
 
 # ---------------------------------------------------------------------------------- progress bar
