@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= run
+RUNS ?= 200000
 BIN = $(VENV)/bin
 
 export FASTMLP_DEV ?= 1
@@ -22,10 +23,11 @@ REQUIREMENTS = import sys, tomllib; \
   groups["oldest"] = [r.replace(">=", "==") for r in groups["run"]]; \
   print(*(r for name in sys.argv[1:] for r in groups[name]), sep="\n")
 
-.PHONY: help build test test-all test-oldest demo sanitize fuzz coverage checksums lint format bench bench-quick docs wheel clean
+.PHONY: help build test test-all test-oldest test-third-party demo sanitize fuzz fuzz-files coverage \
+  checksums lint format bench bench-quick docs wheel clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 18
 
 # -------------------------------------------------------------------------------- environments
 # A stamp file marks each step, so that a second run is quick and needs no network.
@@ -54,8 +56,8 @@ $(VENV)/.generated: $(VENV)/.built $(addprefix fastmlp/,_parameters.py schedules
 	$(BIN)/python tools/generate.py
 	@touch $@
 
-# Further tools: .lint, .docs and .coverage install the extras of pyproject.toml with these names.
-$(VENV)/.lint $(VENV)/.docs $(VENV)/.coverage: $(VENV)/.%: $(VENV)/.packages
+# Further tools: each of these stamps installs the extra of pyproject.toml with its name.
+$(addprefix $(VENV)/.,lint docs coverage fuzz third-party): $(VENV)/.%: $(VENV)/.packages
 	@$(BIN)/python -c '$(REQUIREMENTS)' $* > $(VENV)/requirements-$*.txt
 	$(BIN)/python -m pip install -q -r $(VENV)/requirements-$*.txt
 	@touch $@
@@ -80,6 +82,11 @@ test-all: $(VENV)/.generated ## run all tests
 
 test-oldest: ## run the tests with the oldest versions of required packages, in .venv-oldest
 	$(MAKE) VENV=.venv-oldest RUN=oldest test
+
+# Much is installed for it, in an environment of its own.
+test-third-party: ## run programs of others (shap, MLflow, skops, ...) on the estimators
+	$(MAKE) VENV=.venv-third-party .venv-third-party/.generated .venv-third-party/.third-party
+	.venv-third-party/bin/python -m pytest -q tests/test_third_party.py $(ARGS)
 
 demo: $(VENV)/.generated ## train fastmlp and scikit-learn side by side: a table and a picture
 	$(BIN)/python examples/digits.py
@@ -106,6 +113,11 @@ sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined,
 
 fuzz: ## search for inputs that break the C engine, with clang's libFuzzer; SECONDS=60
 	$(MAKE) -C tests/fuzz
+
+fuzz-files: $(VENV)/.generated $(VENV)/.fuzz ## search for model files that break load_model; RUNS=200000
+	@mkdir -p build/fuzz/files build/fuzz/found
+	$(BIN)/python tests/fuzz/fuzz_files.py build/fuzz/files -runs=$(RUNS) -max_len=60000 \
+	  -timeout=20 -rss_limit_mb=4096 -artifact_prefix=build/fuzz/found/ -print_final_stats=1 $(ARGS)
 
 # An instrumented build beside the usual one, as for sanitize. Kernels, which need -O3 there, are
 # counted in the C tests, of one set for all. A test that fails does not stop the count.
@@ -154,5 +166,5 @@ wheel: $(VENV)/.packages ## build the source package and a release wheel into di
 	FASTMLP_DEV=0 $(BIN)/python -m build --no-isolation
 
 clean: ## remove everything that was built, and the environments
-	rm -rf build dist .venv .venv-bench .venv-oldest fastmlp.egg-info fastmlp/*.so .pytest_cache .ruff_cache
+	rm -rf build dist .venv .venv-bench .venv-oldest .venv-third-party fastmlp.egg-info fastmlp/*.so .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -40,7 +40,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from versions import SKLEARN, needs_1_9
 
-import fastmlp
+import fastmlp.mlflow
 from fastmlp import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -521,6 +521,16 @@ def test_display(name):
         assert name in html
         assert "hidden_layer_sizes" in html
         assert "n_jobs" in html
+
+
+# ----------------------------------------------------------------------------------------- MLflow
+
+
+def test_mlflow_is_missing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "mlflow.sklearn", raising=False)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ImportError, match=r"pip install 'fastmlp\[mlflow\]'"):
+        fastmlp.mlflow.autolog()
 
 
 # --------------------------------------------------------------------------------- in the large
