@@ -580,7 +580,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self, "coefs_")
         n_hidden = self.n_layers_ - 2
         if not -n_hidden <= operator.index(layer) < n_hidden:
-            raise ValueError(f"layer={layer}, but the network has {n_hidden} hidden layers.")
+            layers = "hidden layer" if n_hidden == 1 else "hidden layers"
+            raise ValueError(f"layer={layer}, but the network has {n_hidden} {layers}.")
         return self._outputs(X, _network.up_to_hidden(layer % n_hidden))
 
     def evaluate(

@@ -103,6 +103,9 @@ def test_one_class_and_no_hidden_layer():
     np.testing.assert_allclose(est.raw_predict(X), (X @ est.coefs_[0] + est.intercepts_[0]).ravel())
     with pytest.raises(ValueError, match="layer=-1, but the network has 0 hidden layers"):
         est.hidden_activations(X)
+    est.set_params(hidden_layer_sizes=3).fit(X, np.zeros(50))
+    with pytest.raises(ValueError, match=r"layer=1, but the network has 1 hidden layer\."):
+        est.hidden_activations(X, 1)
 
 
 def test_edited_weights_count():
