@@ -2,7 +2,16 @@
 
 __version__ = "0.1.0"
 
-from . import activations, callbacks, display, initializers, losses, optimizers, schedules
+from . import (
+    activations,
+    batches,
+    callbacks,
+    display,
+    initializers,
+    losses,
+    optimizers,
+    schedules,
+)
 from ._c import to_c
 from ._config import show_config
 from ._onnx import register_onnx_converters, to_onnx
@@ -14,6 +23,7 @@ __all__ = [
     "MLPRegressor",
     "__version__",
     "activations",
+    "batches",
     "callbacks",
     "display",
     "initializers",

@@ -12,7 +12,7 @@ import logging
 import operator
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import compress
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -26,7 +26,8 @@ from sklearn.utils import Tags, column_or_1d
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from . import __version__, _convert, _core, _files, _network, _structure, _summary
-from ._checkpoint import Keeper
+from ._batches import Passes
+from ._checkpoint import BatchKeeper, Keeper
 from ._families import Choice
 from ._parameters import FAMILIES, named
 from ._sklearn import CallbackSupportMixin, check_sample_weight, fit_context
@@ -278,18 +279,111 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         """
         return self._fit((X, y, sample_weight), (X_val, y_val, sample_weight_val))
 
+    @fit_context
+    def fit_batches(
+        self,
+        batches: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        classes: ArrayLike | None = None,
+        epochs: int = 1,
+        X_val: Matrix | None = None,
+        y_val: Matrix | None = None,
+        sample_weight_val: ArrayLike | None = None,
+    ) -> Self:
+        """Train on data that come in batches, of a file larger than memory for instance.
+
+        This is `partial_fit` with each batch in turn, in as many passes as there are epochs, to the
+        same bits: it goes on with a fitted estimator, mini-batches of `batch_size` samples are
+        drawn from one batch, and schedules count each batch as an epoch.
+
+        Parameters
+        ----------
+        batches : iterable or callable
+            What yields ``(X, y)`` or ``(X, y, sample_weight)``, each as for `partial_fit`; see
+            :class:`fastmlp.batches.ArrowBatches` for Parquet files. A generator serves one epoch;
+            for several pass a list, an object that can be iterated over again, or a callable that
+            returns a fresh iterator.
+
+        classes : array-like of shape (n_classes,), default=None
+            All classes that will ever occur, for a classifier. Needed in the first call only.
+
+        epochs : int, default=1
+            Number of passes.
+
+        X_val, y_val, sample_weight_val : array-like, default=None
+            Validation data, as for `fit`, evaluated after each batch.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        TypeError
+            If `batches` is neither an iterable nor a callable.
+        ValueError
+            If there is no batch, if `batches` is an iterator but `epochs` is not 1, if a classifier
+            lacks `classes` in the first call, if the solver is 'lbfgs', or for the reasons given
+            for `partial_fit`. Errors name the batch; those before it have been trained on.
+
+        Notes
+        -----
+        Training ends early at Ctrl-C, with a warning, at `time_limit`, which counts for the whole
+        call and is looked at after each batch, at `target_loss` or `target_score`, by a callback,
+        and with `early_stopping`, which needs validation data. ``stop_reason_`` says which.
+
+        With a :class:`~fastmlp.callbacks.Checkpoint` an equal call goes on from the last batch that
+        was saved, to the bits of an uninterrupted one. ``verbose=2`` shows a progress bar.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastmlp import MLPClassifier
+        >>> def batches():
+        ...     for seed in range(20):
+        ...         X = np.random.default_rng(seed).normal(size=(500, 2))
+        ...         yield X, X[:, 0] > X[:, 1]
+        >>> clf = MLPClassifier(random_state=0)
+        >>> clf.fit_batches(batches, classes=[False, True], epochs=3).predict([[1.0, 0.0]])
+        array([ True])
+        """
+        return self._fit_batches(batches, epochs, classes, (X_val, y_val, sample_weight_val))
+
     def _fit(
         self, train: Data, validation: Data, *, incremental: bool = False, classes: Any = None
     ) -> Self:
+        tasks = None
+        if "_skl_callbacks" in self.__dict__:
+            tasks = self._tasks(train, 1 if incremental else self._max_epochs())
+        state, keepers = self._train(train, validation, tasks, incremental, classes)
+        for keeper in keepers:
+            keeper.end(state)
+        if tasks is not None:
+            tasks.end()
+        return self
+
+    def _train(
+        self,
+        train: Data,
+        validation: Data,
+        tasks: Tasks | None,
+        incremental: bool = False,
+        classes: Any = None,
+        passes: Passes | None = None,
+    ) -> tuple[State, list[Keeper]]:
+        """Run a fit, perhaps one of many; return its state and what has saved it."""
         fresh = not hasattr(self, "coefs_") or not (self.warm_start or incremental)
-        tasks = self._tasks(train, incremental) if "_skl_callbacks" in self.__dict__ else None
         before = self.__dict__.copy()
         fit = None
         try:
             with random_stream(self.random_state) as rng:
                 fit = self._prepare(train, validation, rng, fresh, incremental, classes)
                 _log.info("%s: accelerated", type(self).__name__)
-                keepers = self._attach(fit, tasks) if tasks is not None else []
+                fit.bar = None if passes is None else passes.bar
+                keepers = []
+                if tasks is not None:
+                    keepers = self._attach(fit, tasks, saves=passes is None)
                 fit.run()
             if not incremental and hasattr(self, "_session"):
                 self._session.finish()
@@ -309,27 +403,53 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
                 self.__dict__.clear()
                 self.__dict__.update(before)
             raise
+        return fit.state, keepers
+
+    def _fit_batches(self, batches: Any, epochs: int, classes: Any, validation: Data) -> Self:
+        """Train on each batch as ``partial_fit`` does, in as many passes as there are epochs."""
+        if not is_stochastic(self.solver):
+            raise ValueError(f"fit_batches needs a stochastic solver, got solver={self.solver!r}.")
+        self._check_first_classes(classes)
+        passes, tasks, keepers = Passes(self, batches, epochs), None, []
+        if "_skl_callbacks" in self.__dict__:
+            keepers = [BatchKeeper(self, own, classes) for own in self._checkpoints()]
+            passes.skip(max((keeper.resume() for keeper in keepers), default=0))
+            tasks = self._tasks((None, None, None), None)
+        for train in passes:
+            if tasks is not None:
+                tasks.show(train)
+            with passes.named_errors():
+                self._train(train, validation, tasks, True, classes, passes)
+            if passes.has_ended():
+                break
+            for keeper in keepers:
+                keeper.save(passes.n_batches)
         for keeper in keepers:
-            keeper.end(fit.state)
+            keeper.end(self.stop_reason_)
         if tasks is not None:
             tasks.end()
         return self
 
-    def _attach(self, fit: StochasticFit | LBFGSFit, tasks: Tasks) -> list[Keeper]:
+    def _checkpoints(self) -> list[Checkpoint]:
+        return [callback for callback in self._skl_callbacks if isinstance(callback, Checkpoint)]
+
+    def _attach(self, fit: StochasticFit | LBFGSFit, tasks: Tasks, *, saves: bool) -> list[Keeper]:
         """Attach the user's callbacks to a fit, which may go on from a checkpoint then."""
         own = [callback for callback in self._skl_callbacks if isinstance(callback, Callback)]
-        keepers = [Keeper(fit, callback) for callback in own if isinstance(callback, Checkpoint)]
+        keepers = [Keeper(fit, checkpoint) for checkpoint in self._checkpoints() if saves]
         for keeper in keepers:
             keeper.resume()
         others = [callback for callback in own if not isinstance(callback, Checkpoint)]
         fit.show(tasks, [*others, *keepers])
         return keepers
 
-    def _tasks(self, train: Data, incremental: bool) -> Tasks:
-        """Begin to tell scikit-learn's callbacks of a fit."""
+    def _max_epochs(self) -> int:
         # SciPy does not say before an iteration whether there will be one.
-        n_epochs = self.max_iter if is_stochastic(self.solver) else self.max_iter + 1
-        context = self._init_callback_context(max_subtasks=1 if incremental else n_epochs)
+        return self.max_iter if is_stochastic(self.solver) else self.max_iter + 1
+
+    def _tasks(self, train: Data, n_epochs: int | None) -> Tasks:
+        """Begin to tell scikit-learn's callbacks of a fit of so many epochs; None: not known."""
+        context = self._init_callback_context(max_subtasks=n_epochs)
         return Tasks(self, context, train)
 
     def _prepare(
@@ -463,6 +583,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
 
     def _take_classes(self, y: Any, classes: Any) -> None:
         """Hook of the classifier: look at the classes given to ``partial_fit``."""
+
+    def _check_first_classes(self, classes: Any) -> None:
+        """Refuse classes where there are none; hook of the classifier, which needs them."""
+        if classes is not None:
+            raise ValueError(f"classes is for classifiers, this is {type(self).__name__}.")
 
     @property
     def best_iteration_(self) -> int:

@@ -19,6 +19,7 @@ import io
 import logging
 import os
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -27,6 +28,7 @@ from typing import Any
 from ._optional import optional
 
 __all__ = [
+    "BatchBar",
     "BestScore",
     "CSVLogger",
     "Callback",
@@ -273,6 +275,9 @@ class Checkpoint(Callback):
     :func:`fastmlp.load_model` reads as the estimator of that epoch; it is replaced when the next
     one is complete, and removed when the fit has ended, except by `time_limit` or Ctrl-C.
 
+    In `fit_batches` each batch counts as an epoch, and batches that have been trained on are read
+    and left out; that they are equal is not checked.
+
     It needs a solver that trains by mini-batches, an integer as `random_state`, and parameters that
     `save_model` can store; `partial_fit` has none.
 
@@ -306,18 +311,46 @@ class ProgressBar(Callback):
     Parameters
     ----------
     n_epochs : int
-        How many there are at most.
+        How many there are at most; None: not known.
     """
 
-    def __init__(self, n_epochs: int) -> None:
+    unit = "epoch"
+
+    def __init__(self, n_epochs: int | None) -> None:
         tqdm = optional("tqdm.auto", "progress", "The progress bar of verbose=2")
-        self.bar = tqdm.tqdm(total=n_epochs, unit="epoch")
+        self.bar = tqdm.tqdm(total=n_epochs, unit=self.unit)
 
     def on_epoch_end(self, state: Any) -> None:
         figures = _figures(state)
         shown = {name: figures[name] for name in ("loss", "validation_score") if name in figures}
         self.bar.set_postfix(shown, refresh=False)
-        self.bar.update(state.epoch - self.bar.n)
+        self.bar.update(self.advance(state))
+
+    def advance(self, state: Any) -> int:
+        """Return how many epochs further it is."""
+        return state.epoch - self.bar.n
+
+
+class BatchBar(ProgressBar):
+    """Shows a bar of tqdm over batches, each of which is an epoch of its own."""
+
+    unit = "batch"
+
+    def advance(self, state: Any) -> int:
+        return 1
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
+
+
+def progress_bar(kind: type[ProgressBar], n_epochs: int | None) -> Any:
+    """Return a progress bar, None with a warning if there is no library for it."""
+    try:
+        return kind(n_epochs)
+    except ImportError as error:
+        warnings.warn(f"{error}. There is text instead.", stacklevel=2)
+        return None
 
 
 class _Progress(Callback):

@@ -630,6 +630,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             multilabel = type_of_target(y).startswith("multilabel")
             self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
 
+    def _check_first_classes(self, classes: Any) -> None:
+        if classes is None and not hasattr(self, "classes_"):
+            raise ValueError(
+                "classes must be passed on the first call to fit_batches: the labels of all."
+            )
+
     def _has_stochastic_solver(self) -> bool:
         if not is_stochastic(self.solver):
             raise AttributeError(

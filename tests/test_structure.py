@@ -72,7 +72,8 @@ SIMD_SIDE = [
 # that fastmlp requires. Everything else is the user's and imported where it is used, if at all.
 FAMILIES = {"activations", "initializers", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
-    "__init__": {"mlp", "_c", "_config", "_onnx", "_patch", *FAMILIES, "callbacks", "display"},
+    "__init__": {"mlp", "_c", "_config", "_onnx", "_patch", *FAMILIES}
+    | {"batches", "callbacks", "display"},
     "__main__": {"_commands", "_patch"},
     "_commands": {"_optional", "_safetensors", "mlp"},
     "_summary": {"_network", "_structure"},
@@ -85,11 +86,14 @@ MAY_IMPORT = {
     "_config": {"_core"},
     "mlp": {"_base", "_files", "_parameters", "_training", "_sklearn", *FAMILIES},
     "_base": {"_parameters", "_network", "_training", "_families", "_threads", "_core", "_sklearn"}
-    | {"_checkpoint", "_files", "_convert", "_structure", "_summary", "callbacks", "optimizers"},
+    | {"_checkpoint", "_files", "_convert", "_structure", "_summary", "callbacks", "optimizers"}
+    | {"_batches"},
     "_checkpoint": {"_files", "_training", "callbacks"},
     "_convert": {"_network", "_structure", "_families", "_parameters", "_sklearn"},
     "_files": {"_safetensors", "_parameters", "_network", "_structure", "_training", "_families"}
     | {"optimizers", "schedules"},
+    "_batches": {"callbacks"},
+    "batches": {"_optional"},
     "_safetensors": set(),
     "_parameters": {"_network", "_families", "_sklearn", *FAMILIES},
     "_network": {"_families", "_structure", "activations", "initializers"},

@@ -1,7 +1,6 @@
 """What all fits share."""
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..callbacks import (
     TargetScore,
     TimeLimit,
     Validation,
+    progress_bar,
 )
 from .evaluation import Evaluation
 from .problem import Problem
@@ -48,6 +48,7 @@ class Fit:
 
     evaluation: Evaluation | None = None
     tasks: Tasks | None = None
+    bar: ProgressBar | None = None  # of several fits, if there is one
     further: Sequence[Callback] = ()
     deadline = np.inf
     prints_loss = True  # with verbose
@@ -104,12 +105,8 @@ class Fit:
     def _bar(self) -> ProgressBar | None:
         """Return the progress bar, if it is wanted."""
         if self.est.verbose != 2 or self.incremental:
-            return None
-        try:
-            return ProgressBar(self.est.max_iter)
-        except ImportError as error:
-            warnings.warn(f"{error}. There is text instead.", stacklevel=2)
-            return None
+            return self.bar
+        return progress_bar(ProgressBar, self.est.max_iter)
 
     def _reports(self) -> Iterator[Callback]:
         """What prints, and what looks at the validation data."""

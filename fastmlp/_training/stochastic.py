@@ -213,12 +213,12 @@ class StochasticFit(Fit):
                 if clock() >= deadline:
                     break
             state.end_epoch(loss / n_samples, n_samples, optimizer.rate)
-            stop = self.incremental
+            stop = False
             for listener in listeners:
                 stop = listener(state) or stop
             if stop:
-                if not self.incremental:
-                    state.stop_reason = state.stop_reason or "callback"
+                state.stop_reason = state.stop_reason or "callback"
+            if stop or self.incremental:
                 return
         state.stop_reason = "max_iter"
         warnings.warn(

@@ -33,11 +33,15 @@ class Tasks(Callback):
     epoch: CallbackContext | None = None
 
     def __init__(self, est: Any, context: CallbackContext, train: tuple[Any, Any, Any]) -> None:
+        self.est, self.fit = est, context
+        self.show(train)
+        self.fit.call_on_fit_task_begin(**self.shown)
+
+    def show(self, train: tuple[Any, Any, Any]) -> None:
+        """Show these data from now on."""
         X, y, sample_weight = train
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-        self.est, self.fit = est, context
-        self.shown = {"estimator": est, "X": X, "y": y, "metadata": metadata}
-        self.fit.call_on_fit_task_begin(**self.shown)
+        self.shown = {"estimator": self.est, "X": X, "y": y, "metadata": metadata}
 
     def watch(self, state: State, refresh: Callable[[], None]) -> None:
         """Show this state, in which the function brings the weights up to date."""
