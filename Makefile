@@ -23,8 +23,8 @@ REQUIREMENTS = import sys, tomllib; \
   groups["oldest"] = [r.replace(">=", "==") for r in groups["run"]]; \
   print(*(r for name in sys.argv[1:] for r in groups[name]), sep="\n")
 
-.PHONY: help build test test-all test-oldest test-third-party demo sanitize fuzz fuzz-files coverage \
-  checksums lint format bench bench-quick docs wheel clean
+.PHONY: help build test test-all test-oldest test-third-party test-windows demo sanitize fuzz fuzz-files \
+  coverage checksums lint format bench bench-quick docs wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 18
@@ -110,6 +110,9 @@ sanitize: $(VENV)/.packages ## C and binding tests under the address, undefined,
 	  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 \
 	  $(BIN)/python -m pytest -q -m "not slow" --capture=sys -p no:cacheprovider \
 	  $(SANITIZE_TESTS) $(ARGS)
+
+test-windows: ## compile the engine for Windows, run the C tests with Wine, compare the results
+	$(MAKE) -C tests/c windows
 
 fuzz: ## search for inputs that break the C engine, with clang's libFuzzer; SECONDS=60
 	$(MAKE) -C tests/fuzz

@@ -1,6 +1,9 @@
 # The engine's interface, src_c/fastmlp.h, as Cython sees it.
 from libc.stdint cimport int32_t, int64_t, uint32_t
 
+cdef extern from "host/system.h" nogil:
+    int64_t fm_now_ns()
+
 cdef extern from "fastmlp.h" nogil:
     ctypedef enum fm_status:
         FM_OK

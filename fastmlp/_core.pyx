@@ -17,7 +17,6 @@ from cpython.buffer cimport (
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import os
 import re
@@ -182,11 +181,8 @@ cdef int _interrupted(void *asked) noexcept nogil:
     `asked` holds the time of the last look, in ns: there are at most 50 in a second, because each
     has to wait for the GIL.
     """
-    cdef timespec t
-    cdef int64_t now
     cdef int64_t *last = <int64_t *>asked
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    now = <int64_t>t.tv_sec * 1000000000 + t.tv_nsec
+    cdef int64_t now = fm_now_ns()
     if now - last[0] < 20000000:
         return 0
     last[0] = now

@@ -33,7 +33,9 @@
 
 enum { FM_STACK_BYTES = 16 * 1024 };
 
-#if defined(__GNUC__)
+#if defined(_WIN32)
+#define FM_API __declspec(dllexport)
+#elif defined(__GNUC__)
 #define FM_API __attribute__((visibility("default")))
 #else
 #define FM_API

@@ -50,7 +50,7 @@ def failed_build(folder, **environment):
 
 def test_build_without_compiler_says_what_is_missing(tmp_path):
     said = failed_build(tmp_path, CC="no-such-compiler")
-    assert "error: fastmlp needs a C compiler, and 'no-such-compiler' is not on the PATH" in said
+    assert "needs a C compiler, but 'no-such-compiler' is not on the PATH" in said
     assert "build-essential" in said
 
 

@@ -35,8 +35,11 @@ SEAM = "kernels/kernels.h"
 MAY_INCLUDE = {
     "fastmlp.h": set(),
     "host/threads.h": set(),
-    "host/threads.c": {"host/threads.h"},
-    "host/cpus.c": {"fastmlp.h", "host/threads.h"},
+    "host/system.h": set(),
+    "host/posix.c": {"host/system.h"},
+    "host/windows.c": {"host/system.h"},
+    "host/threads.c": {"host/threads.h", "host/system.h"},
+    "host/cpus.c": {"fastmlp.h", "host/threads.h", "host/system.h"},
     "host/fpu.h": set(),
     "host/interrupt.h": {"fastmlp.h", "host/fpu.h"},
     "engine/dispatch.c": {SEAM, "simd/x86_bf16.h"},
@@ -44,7 +47,7 @@ MAY_INCLUDE = {
     "engine/plan.c": {"engine/plan.h"},
     "engine/net.h": {"engine/plan.h"},
     "engine/check.h": {"engine/net.h"},
-    "engine/*.c": {"engine/net.h", "engine/check.h", "host/fpu.h"},
+    "engine/*.c": {"engine/net.h", "engine/check.h", "host/fpu.h", "host/system.h"},
     "tables/*.def": set(),
     "tables/tables.[ch]": ROWS,
     "tables/*.h": {"tables/tables.h", "simd/vmath.h"},
@@ -238,9 +241,14 @@ def test_network_reaches_kernels_only_through_dispatch(symbols):
     assert users == {"engine/dispatch.c"}
 
 
-def test_only_threads_starts_threads(symbols):
-    users = {n for n, (_, wanted) in symbols.items() for s in wanted if s.startswith("pthread_")}
-    assert users <= {"host/threads.c", "engine/dispatch.c"}
+def test_only_the_pool_has_threads(symbols):
+    def users(*starts):
+        return {
+            n for n, (_, wanted) in symbols.items() if any(s.startswith(starts) for s in wanted)
+        }
+
+    assert users("pthread_") <= {"host/posix.c", "engine/dispatch.c"}
+    assert users("fm_thread_", "fm_monitor_") == {"host/threads.c"}
 
 
 @pytest.mark.parametrize("name", SOURCES)

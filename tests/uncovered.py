@@ -57,6 +57,7 @@ REASONS = {
     "src_c/engine/train.c": "Ctrl-C while millions of weights are summed",
     "src_c/host/cpus.c": "system calls that fail; control groups of other systems",
     "src_c/host/interrupt.h": "the same as in train.c",
+    "src_c/host/posix.c": "system calls that fail",
     "src_c/host/threads.c": "children after fork, which write no counts; races that are rare",
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/check.h"
+#include "host/system.h"
 
 static void lay_out(fm_net *net, const fm_config *c, fm_arena *a)
 {
@@ -49,10 +50,9 @@ static size_t count_member(fm_net *net)
 static int reserve_member(fm_net *net, int rank)
 {
     fm_member *m = &net->members[rank];
-    if (posix_memalign(&m->memory, 64, net->member_bytes) != 0) {
-        m->memory = NULL;
+    m->memory = fm_aligned_alloc(64, net->member_bytes);
+    if (!m->memory)
         return 0;
-    }
     fm_arena a = {.base = m->memory};
     lay_out_member(net, rank, &a);
     net->n_members = rank + 1;
@@ -62,12 +62,12 @@ static int reserve_member(fm_net *net, int rank)
 /* Scratch for a team of so many members; whether there is enough. */
 static int reserve_scratch(fm_net *net, int size)
 {
-    void *scratch;
     if (size <= net->n_scratch)
         return 1;
-    if (posix_memalign(&scratch, 64, (size_t)size * net->scratch_bytes) != 0)
+    void *scratch = fm_aligned_alloc(64, (size_t)size * net->scratch_bytes);
+    if (!scratch)
         return 0;
-    free(net->scratch);
+    fm_aligned_free(net->scratch);
     net->scratch = scratch;
     net->n_scratch = size;
     return 1;
@@ -91,10 +91,9 @@ static fm_status allocate(fm_net *net, const fm_config *c)
     if (a.overflow)
         return FM_TOO_LARGE;
     const size_t bytes = a.used;
-    if (posix_memalign(&net->memory, 64, bytes) != 0) {
-        net->memory = NULL;
+    net->memory = fm_aligned_alloc(64, bytes);
+    if (!net->memory)
         return FM_NO_MEMORY;
-    }
     memset(net->memory, 0, bytes);
     a = (fm_arena){.base = net->memory};
     lay_out(net, c, &a);
@@ -163,9 +162,9 @@ void fm_net_free(fm_net *net)
     if (!net)
         return;
     for (int i = 0; i < net->n_members; i++)
-        free(net->members[i].memory);
-    free(net->scratch);
-    free(net->memory);
+        fm_aligned_free(net->members[i].memory);
+    fm_aligned_free(net->scratch);
+    fm_aligned_free(net->memory);
     fm_plan_free(&net->plan);
     free(net);
 }

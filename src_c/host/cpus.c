@@ -7,30 +7,16 @@
  *   - the caller's limit.
  * It is found at first use and kept until fm_set_num_threads(0) forgets it.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* sched_getaffinity */
-#endif
 #include "fastmlp.h"
+#include "host/system.h"
 #include "host/threads.h"
 
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #ifdef __linux__
-static int affinity_cpus(void)
-{
-    /* The call fails if the set is smaller than the kernel's own, which has
-     * room for 8192 CPUs at most; cpu_set_t alone has room for 1024. */
-    cpu_set_t set[8];
-    if (sched_getaffinity(0, sizeof(set), set))
-        return 0;
-    return CPU_COUNT_S(sizeof(set), set);
-}
-
 /* A folder's name, with room behind it for that of a file in it. */
 enum { FOLDER_BYTES = 4160, FILE_BYTES = 40 };
 
@@ -142,11 +128,10 @@ static atomic_int limit; /* of what is looked up; 0: none */
 static int usable_threads(void)
 {
     int limits[] = {
+        fm_system_cpus(),
 #ifdef __linux__
-        affinity_cpus(),
         quota_cpus(""),
 #endif
-        (int)sysconf(_SC_NPROCESSORS_ONLN),
         atomic_load(&limit),
         FM_MAX_THREADS,
     };

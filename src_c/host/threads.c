@@ -13,24 +13,15 @@
  *
  * What the pool does not do: queues, stealing, pinning, nested teams.
  */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* sched_getaffinity, pthread_setaffinity_np */
-#endif
 #include "host/threads.h"
+#include "host/system.h"
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     LINE = 128, /* bytes that two cores fight over: a pair of x86 lines, an Apple line */
     MAX_ROUNDS = 8, /* log2(FM_MAX_THREADS) */
-    STACK_BYTES = 1 << 20, /* the default is 8 MB with glibc, 128 KB with musl */
 
     /* A waiter spins for MOST_PAUSES (7 us on Zen 3, 20 us on Skylake), then
      * offers its core to others for YIELD_NS, which costs them nothing and is
@@ -56,32 +47,26 @@ enum { SHORTEST_REST_NS = 5 * FM_JUDGED_NS, LONGEST_REST_NS = 125 * FM_JUDGED_NS
 typedef struct {
     _Alignas(LINE) _Atomic uint64_t word; /* 2 * number + (its waiter sleeps) */
     int pauses; /* the waiter's: for how long it pays to spin here */
-    pthread_mutex_t mutex; /* these two only to sleep */
-    pthread_cond_t raised;
+    fm_monitor monitor; /* only to sleep */
 } gate;
 
 static void gate_init(gate *g)
 {
     atomic_init(&g->word, 0);
     g->pauses = MOST_PAUSES;
-    pthread_mutex_init(&g->mutex, NULL);
-    pthread_cond_init(&g->raised, NULL);
+    fm_monitor_init(&g->monitor);
 }
 
-static void gate_destroy(gate *g)
-{
-    pthread_cond_destroy(&g->raised);
-    pthread_mutex_destroy(&g->mutex);
-}
+static void gate_destroy(gate *g) { fm_monitor_destroy(&g->monitor); }
 
 static void gate_raise(gate *g, uint64_t number)
 {
     if (atomic_exchange_explicit(&g->word, 2 * number, memory_order_acq_rel) & 1) {
-        /* The waiter took the mutex before it set the bit and gives it back in
-         * pthread_cond_wait: now it is there, or already gone again. */
-        pthread_mutex_lock(&g->mutex);
-        pthread_cond_signal(&g->raised);
-        pthread_mutex_unlock(&g->mutex);
+        /* The waiter entered before it set the bit and is outside in
+         * fm_monitor_wait: now it is there, or already gone again. */
+        fm_monitor_enter(&g->monitor);
+        fm_monitor_signal(&g->monitor);
+        fm_monitor_leave(&g->monitor);
     }
 }
 
@@ -92,15 +77,15 @@ static int gate_is_raised(gate *g, uint64_t number)
 
 static void gate_sleep(gate *g, uint64_t number)
 {
-    pthread_mutex_lock(&g->mutex);
+    fm_monitor_enter(&g->monitor);
     for (;;) {
         uint64_t seen = atomic_load_explicit(&g->word, memory_order_acquire);
         if (seen / 2 >= number)
             break;
         if ((seen & 1) || atomic_compare_exchange_strong(&g->word, &seen, seen | 1))
-            pthread_cond_wait(&g->raised, &g->mutex);
+            fm_monitor_wait(&g->monitor);
     }
-    pthread_mutex_unlock(&g->mutex);
+    fm_monitor_leave(&g->monitor);
 }
 
 static inline void pause_cpu(void)
@@ -111,15 +96,6 @@ static inline void pause_cpu(void)
     __asm__ volatile("isb"); /* `yield` is a no-op on most cores, this takes some 10 ns */
 #endif
 }
-
-static int64_t read_clock(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static int64_t now_ns(void) { return read_clock(CLOCK_MONOTONIC); }
 
 /* Where spinning was in vain it is halved, where it helped it is doubled: when
  * the other thread waits for this very core, every pause is lost. Barriers 20 us
@@ -140,14 +116,14 @@ static int64_t gate_wait(gate *g, uint64_t number)
     }
     if (g->pauses > FEWEST_PAUSES)
         g->pauses /= 2;
-    const int64_t start = now_ns();
+    const int64_t start = fm_now_ns();
     while (!gate_is_raised(g, number)) {
-        if (now_ns() - start < YIELD_NS)
-            sched_yield();
+        if (fm_now_ns() - start < YIELD_NS)
+            fm_yield();
         else
             gate_sleep(g, number);
     }
-    return now_ns() - start;
+    return fm_now_ns() - start;
 }
 
 /* -------------------------------------------------------------------- pool */
@@ -160,7 +136,7 @@ struct fm_team {
     int64_t late; /* since then: waited at barriers after spinning */
     gate go, done;
     gate round[MAX_ROUNDS];
-    pthread_t thread; /* not of member 0 */
+    fm_thread thread; /* not of member 0 */
 };
 
 static struct {
@@ -169,9 +145,7 @@ static struct {
     fm_team *member[FM_MAX_THREADS]; /* member 0 is whoever leads */
     fm_task *task; /* NULL: leave */
     void *arg;
-#ifdef __linux__
-    cpu_set_t cpus[8]; /* that the workers may run on; room for the 8192 of Linux */
-#endif
+    fm_cpu_set cpus; /* that the workers may run on */
 } pool;
 
 /* While no team is tried, and for how long the next time. */
@@ -187,36 +161,16 @@ static int take_pool(void)
 
 static void release_pool(void) { atomic_store_explicit(&pool.taken, 0, memory_order_release); }
 
-static void *worker(void *arg)
+static void worker(void *arg)
 {
     fm_team *self = arg;
     for (uint64_t call = 1;; call++) {
         gate_wait(&self->go, call);
         if (!pool.task)
-            return NULL;
+            return;
         pool.task(pool.arg, self, self->rank, self->size);
         gate_raise(&self->done, call);
     }
-}
-
-static int start_thread(pthread_t *thread, fm_team *member)
-{
-    /* A worker inherits the mask: signals are for threads that know Python. A fault
-     * of its own would kill the process past the handlers (faulthandler's) if blocked. */
-    const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
-    sigset_t blocked, before;
-    sigfillset(&blocked);
-    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
-        sigdelset(&blocked, faults[i]);
-    pthread_attr_t attr;
-    if (pthread_attr_init(&attr))
-        return 0;
-    pthread_attr_setstacksize(&attr, STACK_BYTES);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    int error = pthread_create(thread, &attr, worker, member);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return !error;
 }
 
 static void free_member(fm_team *m)
@@ -225,21 +179,21 @@ static void free_member(fm_team *m)
     gate_destroy(&m->done);
     for (int r = 0; r < MAX_ROUNDS; r++)
         gate_destroy(&m->round[r]);
-    free(m);
+    fm_aligned_free(m);
 }
 
 static fm_team *new_member(int rank)
 {
-    void *memory;
-    if (posix_memalign(&memory, LINE, sizeof(fm_team)))
+    fm_team *m = fm_aligned_alloc(LINE, sizeof(*m));
+    if (!m)
         return NULL;
-    fm_team *m = memset(memory, 0, sizeof(fm_team));
+    memset(m, 0, sizeof(*m));
     m->rank = rank;
     gate_init(&m->go);
     gate_init(&m->done);
     for (int r = 0; r < MAX_ROUNDS; r++)
         gate_init(&m->round[r]);
-    if (rank > 0 && !start_thread(&m->thread, m)) {
+    if (rank > 0 && !fm_thread_start(&m->thread, worker, m)) {
         free_member(m);
         return NULL;
     }
@@ -250,14 +204,12 @@ static fm_team *new_member(int rank)
  * a thread with a CPU of its own, or one whose process has been moved since. */
 static void follow_leader(void)
 {
-#ifdef __linux__
-    cpu_set_t now[8];
-    if (sched_getaffinity(0, sizeof(now), now) || !memcmp(now, pool.cpus, sizeof(now)))
+    fm_cpu_set now = {{0}};
+    if (!fm_get_affinity(&now) || !memcmp(&now, &pool.cpus, sizeof(now)))
         return;
-    memcpy(pool.cpus, now, sizeof(now));
+    pool.cpus = now;
     for (int i = 1; i < pool.n_members; i++)
-        pthread_setaffinity_np(pool.member[i]->thread, sizeof(now), now);
-#endif
+        fm_thread_set_affinity(&pool.member[i]->thread, &now);
 }
 
 /* Has up to `size` members ready and returns how many there are of those. */
@@ -280,7 +232,7 @@ static void dismiss_all(void)
     for (int i = 1; i < pool.n_members; i++)
         call_member(pool.member[i]);
     for (int i = 1; i < pool.n_members; i++)
-        pthread_join(pool.member[i]->thread, NULL);
+        fm_thread_join(&pool.member[i]->thread);
     while (pool.n_members > 0)
         free_member(pool.member[--pool.n_members]);
 }
@@ -288,13 +240,13 @@ static void dismiss_all(void)
 static void begin_to_judge(fm_team *leader, int64_t now)
 {
     leader->since = now;
-    leader->cpu_since = read_clock(CLOCK_THREAD_CPUTIME_ID);
+    leader->cpu_since = fm_thread_ns();
     leader->late = 0;
 }
 
 static void lead(int size, fm_task *task, void *arg)
 {
-    begin_to_judge(pool.member[0], now_ns());
+    begin_to_judge(pool.member[0], fm_now_ns());
     fm_team **member = pool.member;
     pool.task = task;
     pool.arg = arg;
@@ -346,10 +298,10 @@ int fm_team_lags(fm_team *team)
 {
     if (team->size == 1)
         return 0;
-    const int64_t now = now_ns(), time = now - team->since;
+    const int64_t now = fm_now_ns(), time = now - team->since;
     if (time < FM_JUDGED_NS)
         return 0;
-    const int64_t idle = time - (read_clock(CLOCK_THREAD_CPUTIME_ID) - team->cpu_since);
+    const int64_t idle = time - (fm_thread_ns() - team->cpu_since);
     const int64_t lost = idle > team->late ? idle : team->late;
     const int lags = 10 * team->size * (time - lost) < 11 * time;
     const int64_t length = atomic_load(&rest.length);
@@ -366,10 +318,10 @@ int fm_team_lags(fm_team *team)
 int fm_teams_lag(void)
 {
     const int64_t until = atomic_load_explicit(&rest.until, memory_order_relaxed);
-    return until > 0 && now_ns() < until;
+    return until > 0 && fm_now_ns() < until;
 }
 
-/* -------------------------------------------------------------------- fork */
+/* ---------------------------------------------------- fork, end of the code */
 
 /* An idle pool is sent home before a fork, so that the child has nothing to
  * forget, and so that Python (3.12 and later) sees no threads to warn about. */
@@ -391,7 +343,4 @@ static void forget(void)
 }
 
 /* Not in a pthread_once: a fork in the middle of one leaves it half done. */
-__attribute__((constructor)) static void load(void) { pthread_atfork(stop_if_idle, NULL, forget); }
-
-/* Threads must not outlive their code. */
-__attribute__((destructor)) static void unload(void) { stop_if_idle(); }
+__attribute__((constructor)) static void load(void) { fm_stop_threads_by(stop_if_idle, forget); }

@@ -34,15 +34,15 @@ static int fails(void)
 #ifdef WRAPPED
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
-int __real_posix_memalign(void **out, size_t alignment, size_t size);
+void *__real_fm_aligned_alloc(size_t alignment, size_t bytes);
 
 void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
 
 void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
 
-int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
+void *__wrap_fm_aligned_alloc(size_t alignment, size_t bytes)
 {
-    return fails() ? 12 : __real_posix_memalign(out, alignment, size);
+    return fails() ? NULL : __real_fm_aligned_alloc(alignment, bytes);
 }
 #endif
 
@@ -867,7 +867,8 @@ typedef struct {
     const data *d;
     params p, gradient;
     void *out;
-    char *top; /* of the stack, when the calls begin */
+    const unsigned char *top; /* of the stack, when the calls begin */
+    ptrdiff_t used;           /* below it */
 } stack_job;
 
 static void *calls_of_all_kinds(void *arg)
@@ -897,28 +898,64 @@ static void *calls_of_all_kinds(void *arg)
     return NULL;
 }
 
-static void stack_test(const shape *s)
+enum { PAINT = 0xA5 };
+
+static const unsigned char *end_of_paint(const volatile void *stack)
 {
-    enum { ROOM = 2 << 20, PAINT = 0xA5 }; /* the thread sanitizer wants 0.9 MB for itself */
-    data d = new_data(s, 400);
-    stack_job job = {s, &d, new_params(s, 1), new_params(s, 1), NULL, NULL};
-    job.out = allocate((size_t)(400 * s->units[s->n_layers]) * item(s->dtype));
+    const volatile unsigned char *lowest = stack;
+    while (*lowest == PAINT)
+        lowest++;
+    return (const unsigned char *)lowest;
+}
+
+#ifdef _WIN32
+/* A stack cannot be chosen there: what lies below this frame is painted in place, downwards, as
+ * the system adds page after page. */
+static void *calls_on_painted_stack(void *arg)
+{
+    enum { FRAME = 1 << 10, ROOM = 512 << 10 };
+    stack_job *j = arg;
+    volatile unsigned char *here = __builtin_frame_address(0);
+    for (int i = FRAME; i < ROOM; i++)
+        here[-i] = PAINT;
+    calls_of_all_kinds(arg);
+    j->used = j->top - end_of_paint(here - ROOM + 1);
+    return NULL;
+}
+
+static void run_on_painted_stack(stack_job *job)
+{
+    pthread_t thread;
+    CHECK(!pthread_create(&thread, NULL, calls_on_painted_stack, job));
+    CHECK(!pthread_join(thread, NULL));
+}
+#else
+static void run_on_painted_stack(stack_job *job)
+{
+    enum { ROOM = 2 << 20 }; /* the thread sanitizer wants 0.9 MB for itself */
     void *stack;
     CHECK(!posix_memalign(&stack, 4096, ROOM));
     memset(stack, PAINT, ROOM);
     pthread_attr_t attr;
     pthread_t thread;
     CHECK(!pthread_attr_init(&attr) && !pthread_attr_setstack(&attr, stack, ROOM));
-    CHECK(!pthread_create(&thread, &attr, calls_of_all_kinds, &job));
+    CHECK(!pthread_create(&thread, &attr, calls_of_all_kinds, job));
     CHECK(!pthread_join(thread, NULL));
     pthread_attr_destroy(&attr);
-    const unsigned char *lowest = stack;
-    while (*lowest == PAINT)
-        lowest++;
-#ifndef INSTRUMENTED /* the frames are larger */
-    CHECK((const unsigned char *)job.top - lowest <= FM_STACK_BYTES);
-#endif
+    job->used = job->top - end_of_paint(stack);
     free(stack);
+}
+#endif
+
+static void stack_test(const shape *s)
+{
+    data d = new_data(s, 400);
+    stack_job job = {.s = s, .d = &d, .p = new_params(s, 1), .gradient = new_params(s, 1)};
+    job.out = allocate((size_t)(400 * s->units[s->n_layers]) * item(s->dtype));
+    run_on_painted_stack(&job);
+#ifndef INSTRUMENTED /* the frames are larger */
+    CHECK(job.used > 0 && job.used <= FM_STACK_BYTES);
+#endif
     free(job.out);
     free_params(&job.p);
     free_params(&job.gradient);
@@ -1274,9 +1311,9 @@ static void bad_networks(void)
         CHECK(available ? !strcmp(found, isa) : !found);
     }
     CHECK(fm_find_isa(&found, "sse9", FM_FLOAT32) == FM_UNKNOWN_ISA && !found);
-    setenv("FASTMLP_ISA", "sse9", 1); /* the caller's to read */
+    putenv("FASTMLP_ISA=sse9"); /* the caller's to read */
     CHECK(create(&good) == FM_OK);
-    unsetenv("FASTMLP_ISA");
+    putenv("FASTMLP_ISA=");
     fm_net_free(NULL);
 #undef EXPECT
 }

@@ -1,38 +1,42 @@
-/* test_threads.c - threads.c and cpus.c, from outside and inside.
+/* test_threads.c - the pool, the count of CPUs and the system below them, from
+ * outside and inside.
  *
  * The sources are included, so that their private parts can be reached and
  * thread creation and allocation made to fail.
  */
+#ifndef _WIN32
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <stdlib.h>
+#endif
+#include "host/posix.c"
+#include "host/windows.c"
 
 static int create_budget = 1 << 30, memory_budget = 1 << 30;
 
-static int limited_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *),
-                          void *arg)
+static int limited_start(fm_thread *thread, void (*task)(void *), void *arg)
 {
-    return create_budget-- > 0 ? pthread_create(thread, attr, start, arg) : 11;
+    return create_budget-- > 0 ? fm_thread_start(thread, task, arg) : 0;
 }
 
-static int limited_memalign(void **out, size_t alignment, size_t size)
+static void *limited_alloc(size_t alignment, size_t bytes)
 {
-    return memory_budget-- > 0 ? posix_memalign(out, alignment, size) : 12;
+    return memory_budget-- > 0 ? fm_aligned_alloc(alignment, bytes) : NULL;
 }
 
 #undef FM_JUDGED_NS /* as it is */
-#define pthread_create limited_create
-#define posix_memalign limited_memalign
+#define fm_thread_start limited_start
+#define fm_aligned_alloc limited_alloc
 #include "host/threads.c"
-#undef pthread_create
-#undef posix_memalign
+#undef fm_thread_start
+#undef fm_aligned_alloc
 #include "host/cpus.c"
 
 #include "check.h"
+#ifndef _WIN32
 #include <dirent.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#endif
 
 #ifdef THREAD_SANITIZER
 #define SLOW 20
@@ -147,11 +151,11 @@ static int lags(double late, double idle)
 {
     const int64_t s = 1000000000;
     fm_team leader = {.size = 2,
-                      .since = now_ns() - 10 * s,
-                      .cpu_since = read_clock(CLOCK_THREAD_CPUTIME_ID) - (int64_t)((10 - idle) * s),
+                      .since = fm_now_ns() - 10 * s,
+                      .cpu_since = fm_thread_ns() - (int64_t)((10 - idle) * s),
                       .late = (int64_t)(late * s)};
     const int result = fm_team_lags(&leader);
-    CHECK(leader.late == 0 && now_ns() - leader.since < 10 * s);
+    CHECK(leader.late == 0 && fm_now_ns() - leader.since < 10 * s);
     return result;
 }
 
@@ -164,13 +168,13 @@ static void lagging_teams(void)
     for (int i = 0; i < 20; i++)
         CHECK(lags(9, 9));
     CHECK(rest.length >= LONGEST_REST_NS && rest.length < 2 * LONGEST_REST_NS);
-    CHECK(rest.until - now_ns() <= rest.length);
+    CHECK(rest.until - fm_now_ns() <= rest.length);
     for (int i = 0; i < 20; i++)
         CHECK(!lags(0, 0));
     CHECK(rest.length == SHORTEST_REST_NS);
-    rest.until = now_ns() + LONGEST_REST_NS * (int64_t)1000;
+    rest.until = fm_now_ns() + LONGEST_REST_NS * (int64_t)1000;
     CHECK(fm_teams_lag());
-    rest.until = now_ns() - 1;
+    rest.until = fm_now_ns() - 1;
     CHECK(!fm_teams_lag());
     rest.until = 0;
 }
@@ -186,32 +190,32 @@ static void nested(void)
 #define SET(variable, value) atomic_store_explicit(&variable, value, memory_order_relaxed)
 static atomic_int stop, solo_runs, team_runs;
 
-static void *caller(void *arg)
+static void caller(void *arg)
 {
     while (!GET(stop)) {
         const int alone = run_exchange(*(int *)arg, 5, -1) == 1;
         atomic_fetch_add_explicit(alone ? &solo_runs : &team_runs, 1, memory_order_relaxed);
     }
-    return NULL;
 }
 
 static void several_callers(void)
 {
-    pthread_t thread[4];
+    fm_thread thread[4];
     int size[4] = {2, 3, 4, 5};
     SET(stop, 0);
     for (int i = 0; i < 4; i++)
-        CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
+        CHECK(fm_thread_start(&thread[i], caller, &size[i]));
     while (GET(solo_runs) < 50 || GET(team_runs) < 50)
         sleep_us(1000);
     SET(stop, 1);
     for (int i = 0; i < 4; i++)
-        pthread_join(thread[i], NULL);
+        fm_thread_join(&thread[i]);
     CHECK(run_exchange(4, 20, -1) == 4);
 }
 
 /* ------------------------------------------------------------------ fork */
 
+#ifndef _WIN32
 static void expect_success(pid_t child)
 {
     int status;
@@ -269,11 +273,11 @@ static void fork_of_idle(void)
  * started, sleep, wake one another or hold a gate's mutex. */
 static void fork_while_busy(void)
 {
-    pthread_t thread[2];
+    fm_thread thread[2];
     int size[2] = {3, 4};
     SET(stop, 0);
     for (int i = 0; i < 2; i++)
-        CHECK(!pthread_create(&thread[i], NULL, caller, &size[i]));
+        CHECK(fm_thread_start(&thread[i], caller, &size[i]));
     for (int i = 0; i < 100 / SLOW; i++) {
         sleep_us(i * 37 % 500);
         pid_t child = fork();
@@ -287,8 +291,70 @@ static void fork_while_busy(void)
     }
     SET(stop, 1);
     for (int i = 0; i < 2; i++)
-        pthread_join(thread[i], NULL);
+        fm_thread_join(&thread[i]);
     CHECK(run_exchange(4, 20, -1) == 4);
+}
+
+#endif
+
+/* ---------------------------------------------------------------- the system */
+
+static void aligned_memory(void)
+{
+    for (size_t alignment = sizeof(void *); alignment <= 4096; alignment *= 2) {
+        char *memory = fm_aligned_alloc(alignment, 1000);
+        CHECK(memory && (uintptr_t)memory % alignment == 0);
+        memset(memory, 1, 1000);
+        fm_aligned_free(memory);
+    }
+    CHECK(!fm_aligned_alloc(64, PTRDIFF_MAX / 2));
+    fm_aligned_free(NULL);
+}
+
+static void clocks(void)
+{
+    const int64_t now = fm_now_ns(), run = fm_thread_ns();
+    sleep_us(30000);
+    const int64_t passed = fm_now_ns() - now;
+    CHECK(passed >= 29000000 && passed < 30000000000);
+    CHECK(fm_thread_ns() - run >= 0 && fm_thread_ns() - run <= fm_now_ns() - now);
+}
+
+/* What is handed over is behind a monitor only. */
+typedef struct {
+    fm_monitor monitor;
+    int turn, given;
+} handover;
+
+static void take_turns(handover *h, int me, int n)
+{
+    for (int i = 0; i < n; i++) {
+        fm_monitor_enter(&h->monitor);
+        while (h->turn != me)
+            fm_monitor_wait(&h->monitor);
+        h->given++;
+        h->turn = !me;
+        fm_monitor_signal(&h->monitor);
+        fm_monitor_leave(&h->monitor);
+    }
+}
+
+enum { N_TURNS = 500 };
+
+static void other_side(void *arg) { take_turns(arg, 1, N_TURNS); }
+
+static void system_layer(void)
+{
+    aligned_memory();
+    clocks();
+    handover h = {.turn = 0};
+    fm_thread thread;
+    fm_monitor_init(&h.monitor);
+    CHECK(fm_thread_start(&thread, other_side, &h));
+    take_turns(&h, 0, N_TURNS);
+    fm_thread_join(&thread);
+    CHECK(h.given == 2 * N_TURNS && h.turn == 0);
+    fm_monitor_destroy(&h.monitor);
 }
 
 /* ----------------------------------------------------- failures and manners */
@@ -314,6 +380,7 @@ static void failures_make_the_team_smaller(void)
     CHECK(run_exchange(4, 5, -1) == 4);
 }
 
+#ifndef _WIN32
 static void mask_task(void *arg, fm_team *team, int rank, int size)
 {
     (void)team, (void)size;
@@ -358,6 +425,7 @@ static void workers_show_their_faults(void)
         CHECK(!sigaction(signals[i], &before, NULL));
     }
 }
+#endif
 
 #ifdef __linux__
 static void affinity_task(void *arg, fm_team *team, int rank, int size)
@@ -415,6 +483,7 @@ static int threads_within(int limit)
 
 static void numbers_of_threads(void)
 {
+    CHECK(fm_system_cpus() >= 1);
     const int all = threads_within(0);
     CHECK(all >= 1 && all <= FM_MAX_THREADS);
     CHECK(threads_within(1) == 1);
@@ -439,9 +508,9 @@ static void affinity(void)
     for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
         if (CPU_ISSET(cpu, &all))
             CPU_SET(cpu, &one);
-    CHECK(affinity_cpus() == CPU_COUNT(&all));
+    CHECK(fm_system_cpus() == CPU_COUNT(&all));
     CHECK(!sched_setaffinity(0, sizeof(one), &one));
-    CHECK(affinity_cpus() == 1 && threads_within(0) == 1);
+    CHECK(fm_system_cpus() == 1 && threads_within(0) == 1);
     CHECK(!sched_setaffinity(0, sizeof(all), &all));
     fm_set_num_threads(0);
 }
@@ -528,11 +597,16 @@ int main(void)
 #ifdef __linux__
     RUN(pool_goes_home_before_fork);
 #endif
+#ifndef _WIN32
     RUN(fork_of_idle);
     RUN(fork_while_busy);
+#endif
+    RUN(system_layer);
     RUN(failures_make_the_team_smaller);
+#ifndef _WIN32
     RUN(workers_block_signals);
     RUN(workers_show_their_faults);
+#endif
 #ifdef __linux__
     RUN(workers_follow_their_leader);
 #endif

@@ -99,15 +99,15 @@ static int fails(void)
 /* The linker sends every allocation here: --wrap, see the Makefile. */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
-int __real_posix_memalign(void **out, size_t alignment, size_t size);
+void *__real_fm_aligned_alloc(size_t alignment, size_t bytes);
 
 void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
 
 void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_calloc(n, size); }
 
-int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
+void *__wrap_fm_aligned_alloc(size_t alignment, size_t bytes)
 {
-    return fails() ? 12 : __real_posix_memalign(out, alignment, size);
+    return fails() ? NULL : __real_fm_aligned_alloc(alignment, bytes);
 }
 
 static struct {
