@@ -25,7 +25,9 @@ def run(monkeypatch, tmp_path, capsys):
         with matplotlib.rc_context({"backend": "agg"}):
             variables = runpy.run_path(str(EXAMPLES / f"{name}.py"))
         variables["plt"].close("all")
-        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+        pictures = list(tmp_path.glob(f"{name}*.png"))
+        assert pictures
+        assert min(picture.stat().st_size for picture in pictures) > 10_000
         return variables, capsys.readouterr().out
 
     return run
@@ -78,6 +80,15 @@ def test_neurons_give_the_digits_of_the_exercise(run):
     assert found["xor"].loss_ < 1e-5
     assert (found["xor"].predict(found["X"]).round() == found["y"]).all()
     assert f"after {len(found['curves']['XOR: 2-9-1'])} epochs" in out
+
+
+def test_looking(run):
+    found, out = run("looking")
+    assert "hidden     64  relu" in out
+    assert 0 < found["errors"].n_errors < 20
+    assert found["fits"]["plain"].best_iteration_ < found["fits"]["dropout"].best_iteration_
+    assert found["model"].score(found["X_test"], found["y_test"]) > 0.3
+    assert found["importance"].importances_mean.max() > 0.05
 
 
 def test_programs_without_fastmlp_import_none_of_it(tmp_path):
