@@ -62,6 +62,7 @@ CLASSIFIER = [
     ({}, OWN | {"y_val": np.full(9, 2)}, r"y_val.*classes not in .*\[0 1\].*\[2\]"),
     ({}, OWN | {"y_val": np.eye(9, 2, dtype=int)}, "y_val.*several labels per sample"),
     ({"class_weight": {0: 1, 2: 1}}, {}, r"classes, \[1\], are not in class_weight"),
+    ({"class_weight": {0: 1, 1: "a", 2: 1}}, {}, "class_weight must hold finite numbers from 0"),
     ({"class_weight": [{0: 1}]}, {}, r"class_weight must be a dict .*\[\{0: 1\}\]"),
 ]
 CASES = [(MLPRegressor, z, *row) for row in REGRESSOR] + [

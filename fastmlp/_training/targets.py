@@ -16,6 +16,7 @@
 import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,8 @@ def class_weights(class_weight: Any, labels: Labels, classes: NDArray) -> NDArra
     -------
     weights : ndarray of shape (n_classes,) or (n_labels, 2)
     """
+    if not _are_numbers(class_weight):
+        raise ValueError(f"class_weight must hold finite numbers from 0, got {class_weight}.")
     if labels.codes.ndim == 1:
         if isinstance(class_weight, list):
             raise ValueError(
@@ -164,6 +167,11 @@ def class_weights(class_weight: Any, labels: Labels, classes: NDArray) -> NDArra
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise ValueError(f"class_weight must hold finite numbers from 0, got {class_weight}.")
     return weights
+
+
+def _are_numbers(class_weight: Any) -> bool:
+    dicts = class_weight if isinstance(class_weight, list) else [class_weight]
+    return all(isinstance(v, Real) for one in dicts if type(one) is dict for v in one.values())
 
 
 def _weights_of_labels(class_weight: Any, codes: NDArray) -> NDArray:
