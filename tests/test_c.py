@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from samples import few
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
@@ -23,12 +24,7 @@ from fastmlp.activations import ACTIVATIONS
 COMPILER = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 
-rng = np.random.RandomState(0)
-X = rng.uniform(-2, 2, (60, 5))
-y = np.arange(60) % 3
-z = X[:, 0] - X[:, 1] * X[:, 2]
-labels = np.stack([z > 0, X[:, 3] > 0], axis=1).astype(int)
-del rng
+X, y, z, labels = few(60, 2)
 
 SMALL = {"hidden_layer_sizes": (7, 5), "max_iter": 4, "random_state": 0}
 STRUCTURES = [

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from samples import few
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score
@@ -39,11 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 6, "random_state": 0, "batch_size": 16}
 
-rng = np.random.RandomState(0)
-X = rng.uniform(-1, 1, (80, 5))
-y = np.arange(80) % 3
-z = X[:, 0] - X[:, 1] * X[:, 2]
-del rng
+X, y, z, _ = few(80)
 
 
 class Recorder:

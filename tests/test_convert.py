@@ -8,18 +8,14 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import sklearn.neural_network as original
+from samples import few
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor, activations, losses, optimizers, schedules
 
-rng = np.random.RandomState(0)
-X = rng.uniform(-1, 1, (80, 5))
-y = np.arange(80) % 3
-z = X[:, 0] - X[:, 1] * X[:, 2]
-labels = np.stack([z > 0, X[:, 3] > 0], axis=1).astype(int)
-del rng
+X, y, z, labels = few(80)
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 4, "random_state": 0}
 # What scikit-learn's estimators keep for training only, besides the fit's result.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import sklearn
 import sklearn.neural_network as original
+from samples import few
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
@@ -50,12 +51,8 @@ BOTH = ["MLPClassifier", "MLPRegressor"]
 SOLVERS = ["adam", "sgd", "lbfgs"]
 POLARS = pytest.param("polars", marks=needs_1_9)
 
-rng = np.random.RandomState(0)
-X = rng.uniform(-1, 1, (80, 5))
-y = np.arange(80) % 3
-z = X[:, 0] - X[:, 1] * X[:, 2]
+X, y, z, _ = few(80)
 w = np.linspace(0, 1, 80)
-del rng
 
 
 def both(procedure):

@@ -12,6 +12,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from samples import few
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -29,12 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 SMALL = {"hidden_layer_sizes": (6, 4), "max_iter": 4, "random_state": 0}
 
-rng = np.random.RandomState(0)
-X = rng.uniform(-1, 1, (80, 5))
-y = np.arange(80) % 3
-z = X[:, 0] - X[:, 1] * X[:, 2]
+X, y, z, _ = few(80)
 several = np.column_stack([y > 0, X[:, 0] > 0, X[:, 1] > 0]).astype(int)
-del rng
 
 
 def classifier(y=y, X=X, **params):

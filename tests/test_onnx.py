@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from samples import few
 from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -20,12 +21,7 @@ from fastmlp.activations import ACTIVATIONS
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
-rng = np.random.RandomState(0)
-X = rng.uniform(-2, 2, (60, 5))
-y = np.arange(60) % 3
-z = X[:, 0] - X[:, 1] * X[:, 2]
-labels = np.stack([z > 0, X[:, 3] > 0], axis=1).astype(int)
-del rng
+X, y, z, labels = few(60, 2)
 
 SMALL = {"hidden_layer_sizes": (7, 5), "max_iter": 4, "random_state": 0}
 
