@@ -214,7 +214,9 @@ class _Writer:
 def load(path: str | os.PathLike[str], classes: Mapping[str, type]) -> Any:
     """Return the estimator that a file holds, an instance of one of these classes."""
     try:
-        return _estimator(*_safetensors.unpack(_safetensors.read(path)), classes)
+        content = _safetensors.unpack(_safetensors.read(path))
+        with np.errstate(all="ignore"):  # numbers too large for their dtype become infinite
+            return _estimator(*content, classes)
     except (
         # whatever a value of another kind than expected leads to
         ArithmeticError,

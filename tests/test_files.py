@@ -634,6 +634,13 @@ def test_forged_models(content, change, match, refuses, tmp_path):
     refuses(changed(content, change), match)
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_too_large_for_their_dtype(content, refuses):
+    form = {"scalar": ["float32", 1e300]}
+    refuses(changed(content, set_in("parameters", "alpha", to=form)), "alpha.*inf")
+    refuses(changed(content, set_in("parameters", "tol", to={"scalar": ["int8", 1000]})))
+
+
 def test_forged_state_of_the_optimizer(tmp_path, refuses):
     est = classifier(X=X[:, :2], hidden_layer_sizes=2).partial_fit(X[:, :2], y)
     est.save_model(tmp_path / "model")

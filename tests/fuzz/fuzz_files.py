@@ -158,7 +158,9 @@ def target(path):
     def load(content):
         path.write_bytes(content)
         try:
-            est = load_model(path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                est = load_model(path)
         except ValueError as error:
             if "cannot be loaded" not in str(error):
                 raise
