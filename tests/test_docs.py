@@ -1,4 +1,4 @@
-"""The code in README and documentation runs as it is printed, and links lead somewhere.
+"""The code in README, documentation and docstrings runs as it is printed; links lead somewhere.
 
 The blocks of a page are one program, in order. A comment behind a ``print`` says what it prints,
 numbers to as many digits as are shown. No warning is given but that a fit was short. A block that
@@ -6,8 +6,10 @@ imports a library which is not installed, PyTorch's twin of an estimator for ins
 """
 
 import ast
+import doctest
 import importlib.util
 import io
+import pkgutil
 import re
 import warnings
 from contextlib import redirect_stdout
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+
+import fastmlp
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -91,6 +95,19 @@ def test_a_page_is_held_to_what_it_says(tmp_path):
     assert is_as_promised("[0.12345, True] 1e-05", "[0.123, True] 0")
     assert not is_as_promised("0.1245", "0.123")
     assert not is_as_promised("True", "False")
+
+
+MODULES = [
+    name
+    for _, name, _ in pkgutil.walk_packages(fastmlp.__path__, "fastmlp.")
+    if not name.endswith("__main__")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
 # What exists only when the documentation is built.
