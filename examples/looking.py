@@ -1,5 +1,5 @@
-"""Looking at a network: fits, weights, errors, decisions, influence of features
-=============================================================================
+"""Looking at a network
+====================
 
 What `fastmlp.display` draws of a network, and what scikit-learn draws of any estimator: each
 display is made by `from_estimator`. ::
