@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import fit, growth, kernels, memory, plots, predict, record, report, roofline
+from . import fit, growth, kernels, many, memory, plots, predict, record, report, roofline
 from .peers import PEERS
 from .rounds import Workers, available
 from .shapes import SHAPES
@@ -80,6 +80,8 @@ def measure(args):
                 result["fit"] += fit.run(workers, shapes, args.rounds)
             if "predict" in args.only:
                 result["predict"] += predict.run(workers, shapes, args.rounds)
+            if "many" in args.only:
+                result["many"] += many.run(workers, args.rounds)
             if "growth" in args.only:
                 result["growth"] += growth.run(workers, min(args.rounds, 3))
     if "kernels" in args.only:

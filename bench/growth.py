@@ -12,7 +12,7 @@ import numpy as np
 
 from .shapes import SHAPES
 
-PEERS = ("fastmlp f32", "scikit-learn f32")
+PEERS = ("fastmlp f32", "fastmlp f32 chunks", "scikit-learn f32")
 N_ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 BATCH_SIZES = (1, 4, 16, 64, 256, 1024, 4096)
 # A peer that takes long is spared the sizes whose fit would take more than this many steps.

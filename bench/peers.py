@@ -306,11 +306,9 @@ class Peer:
         return self.fits and (shape.solver == "adam" or self.make is Estimator)
 
 
-def _fastmlp(name, dtype, env=(), in_quick=True, **params):
-    options = {"module": "fastmlp", **params}
-    return Peer(
-        name, Estimator, ("fastmlp", "fastmlp._core"), dtype, options, True, True, env, in_quick
-    )
+def _fastmlp(name, dtype, everywhere=True, env=(), in_quick=True, **params):
+    options, packages = {"module": "fastmlp", **params}, ("fastmlp", "fastmlp._core")
+    return Peer(name, Estimator, packages, dtype, options, everywhere, everywhere, env, in_quick)
 
 
 def _sklearn(name, dtype):
@@ -324,7 +322,8 @@ PEERS = {
         _fastmlp("fastmlp f32", "float32"),
         _fastmlp("fastmlp f64", "float64"),
         _fastmlp("fastmlp bf16", "float32", precision="bfloat16"),
-        _fastmlp("fastmlp f32 avx2", "float32", (("FASTMLP_ISA", "avx2"),), in_quick=False),
+        _fastmlp("fastmlp f32 avx2", "float32", env=(("FASTMLP_ISA", "avx2"),), in_quick=False),
+        _fastmlp("fastmlp f32 chunks", "float32", False, in_quick=False, shuffle="chunks"),
         _sklearn("scikit-learn f32", "float32"),
         _sklearn("scikit-learn f64", "float64"),
         Peer("torch f32", Torch, ("torch",), "float32", {}),

@@ -8,6 +8,7 @@ COLORS = {
     "fastmlp f32": "#0b6fa4",
     "fastmlp f64": "#66b2d6",
     "fastmlp bf16": "#08405f",
+    "fastmlp f32 chunks": "#12a5a5",
     "scikit-learn f32": "#e8a33d",
     "scikit-learn f64": "#b9770e",
     "torch f32": "#c0392b",

@@ -11,7 +11,7 @@ from pathlib import Path
 from .peers import versions
 
 RESULTS = Path(__file__).with_name("results")
-SECTIONS = ("fit", "predict", "kernels", "growth", "memory", "roofline")
+SECTIONS = ("fit", "predict", "many", "kernels", "growth", "memory", "roofline")
 # fields of a row that are results; the others say what was measured
 MEASURED = {"median", "q1", "q3", "rounds", "others", "latency", "cpus", "loss", "megabytes"}
 MEASURED |= {"gflops", "peak", "gbps", "intensity"}

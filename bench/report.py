@@ -64,6 +64,7 @@ def every_figure(record):
     for threads in sorted({row["threads"] for section in TIMED for row in record[section]}):
         lines += ["", f"### {_threads(threads)}", *_timed(record, threads)]
     for section, title, label, figure in (
+        ("many", "Fits side by side by joblib, milliseconds each", _many_label, "median"),
         ("growth", "Nanoseconds per row of an epoch", _growth_label, "median"),
         ("memory", "Peak memory above the data, megabytes", _memory_label, "megabytes"),
     ):
@@ -105,6 +106,10 @@ def _predict_label(row):
 def _growth_label(row):
     sizes = f"{row['n_rows']:,} rows, batch {row['batch_size']:,}"
     return f"{row['shape']}, {sizes}, {_threads(row['threads'])}"
+
+
+def _many_label(row):
+    return f"{row['n_fits']} of {row['shape']}, {row['backend']}, {_threads(row['threads'])}"
 
 
 def _memory_label(row):

@@ -5,6 +5,7 @@ Linux, in its affinity mask. Requests and answers are lines of JSON; a worker do
 requests, so interleaved rounds disturb each other as little as possible.
 """
 
+import copy
 import ctypes
 import gc
 import json
@@ -15,7 +16,9 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
+import threadpoolctl
 
 from .clock import Stopwatch
 from .peers import PEERS
@@ -107,6 +110,18 @@ class _Tasks:
                 n_calls += 1
         return watch.times(n_calls)
 
+    def prepare_many(self, backend):
+        """Start joblib's workers; each makes one fit."""
+        self.parallel = joblib.Parallel(n_jobs=self.threads, backend=backend, batch_size=1)
+        self.parallel.__enter__()
+        self.many(2 * self.threads)
+
+    def many(self, n_fits):
+        """Seconds of one of so many fits side by side, each in one thread."""
+        with threadpoolctl.threadpool_limits(1), Stopwatch() as watch:
+            self.parallel(joblib.delayed(_fit)(self.model) for _ in range(n_fits))
+        return watch.times(n_fits)
+
     def memory(self, shape, changes, task):
         """Megabytes that a fit or a prediction of all rows takes above the data, at its peak."""
         n_rows = {"n_rows": 2 * SHAPES[shape].batch_size}
@@ -120,6 +135,10 @@ class _Tasks:
         with _PeakMemory() as peak:
             predict(self.data.X) if task == "predict" else self.model.fit()
         return {"megabytes": peak.megabytes}
+
+
+def _fit(model):
+    return copy.copy(model).fit()
 
 
 class _PeakMemory:

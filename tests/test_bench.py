@@ -220,6 +220,25 @@ def test_slow_runs_get_fewer_rounds(monkeypatch):
     }
 
 
+def test_every_section_has_a_table():
+    timed = {"threads": 2, "peer": "fastmlp f32", "median": 21.04, "shape": "tab"}
+    rows = {
+        "many": timed | {"n_fits": 8, "backend": "threading"},
+        "growth": timed | {"n_rows": 10_000, "batch_size": 200},
+    }
+    text = report.every_figure(make_record(**{section: [row] for section, row in rows.items()}))
+    assert "| 8 of tab, threading, 2 threads | 21 |" in text
+    assert "| tab, 10,000 rows, batch 200, 2 threads | 21 |" in text
+
+
+def test_fits_side_by_side():
+    tasks = worker._Tasks("fastmlp f32", 2)
+    tasks.load("tab", {"n_rows": 400, "epochs": 1})
+    for backend in ("sequential", "threading"):
+        tasks.prepare_many(backend)
+        assert tasks.many(3)["seconds"] > 0
+
+
 @pytest.mark.slow
 def test_a_whole_run(tmp_path):
     command = ["--quick", "--rounds", "1", "--shapes", "iris", "--only", "fit"]

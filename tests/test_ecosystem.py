@@ -119,6 +119,25 @@ def test_cross_validation():
     both(procedure)
 
 
+def test_fits_side_by_side_in_threads():
+    """What is fitted in joblib's threads has the bits of what is fitted one by one."""
+    classifier = fastmlp.MLPClassifier(**SMALL)
+    search = GridSearchCV(classifier, {"alpha": [1e-4, 10.0]}, cv=2, n_jobs=2)
+    bagging = BaggingClassifier(classifier, 4, n_jobs=2, random_state=0)
+
+    def results():
+        yield search.fit(X, y).cv_results_["mean_test_score"]
+        yield search.predict_proba(X)
+        yield cross_val_score(classifier, X, y, cv=3, n_jobs=2)
+        yield np.stack([one.predict_proba(X) for one in bagging.fit(X, y).estimators_])
+
+    with joblib.parallel_config("sequential"):
+        expected = list(results())
+    with joblib.parallel_config("threading"):
+        for found, wanted in zip(results(), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
 class WithLogits(original.MLPClassifier):
     """scikit-learn's has no decision_function, which calibration prefers to probabilities."""
 
