@@ -213,6 +213,7 @@ class _Writer:
 # ------------------------------------------------------------------------------------------ load
 def load(path: str | os.PathLike[str], classes: Mapping[str, type]) -> Any:
     """Return the estimator that a file holds, an instance of one of these classes."""
+    path = os.fspath(path)  # and not the number of an open file
     try:
         content = _safetensors.unpack(_safetensors.read(path))
         with np.errstate(all="ignore"):  # numbers too large for their dtype become infinite
@@ -226,7 +227,7 @@ def load(path: str | os.PathLike[str], classes: Mapping[str, type]) -> Any:
         TypeError,
         ValueError,
     ) as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be loaded: {error}") from error
+        raise ValueError(f"{path!r} cannot be loaded: {error}") from error
 
 
 def _estimator(
@@ -237,7 +238,7 @@ def _estimator(
     if metadata["format_version"] != FORMAT_VERSION:
         raise ValueError(
             f"its format has version {reprlib.repr(metadata['format_version'])}, fastmlp "
-            f"{__version__} reads version {FORMAT_VERSION}"
+            f"{__version__} reads version {FORMAT_VERSION}. Install a newer fastmlp"
         )
     model = _safetensors.parse(metadata["model"])
     reader = _Reader(tensors)
@@ -245,7 +246,9 @@ def _estimator(
     state = {name: reader.value(form) for name, form in model["state"].items()}
     if tensors:
         raise ValueError(f"nothing refers to its array {min(tensors)!r}")
-    cls = classes[model["class"]]
+    cls = classes.get(model["class"])
+    if cls is None:
+        raise ValueError(f"it holds {reprlib.repr(model['class'])}, not {' or '.join(classes)}")
     for name in params.keys() - cls._parameter_constraints.keys():
         raise ValueError(
             f"{model['class']} has no parameter {name!r} in fastmlp {__version__}; the file was "
@@ -398,7 +401,7 @@ def _check_session(state: dict[str, Any]) -> None:
     stored = state["_session"]
     if not isinstance(stored["rule"], Optimizer) or not isinstance(stored["schedule"], Schedule):
         raise ValueError("its optimizer is none")
-    fresh = Session(stored["rule"], stored["schedule"], stored["learning_rate_init"]).stored()
+    fresh = Session(stored["rule"], stored["schedule"], 0.1).stored()
     seed = stored.get("seed", 0)
     is_seed = type(seed) is int and 0 <= seed < 2**32
     if fresh.keys() != stored.keys() - {"seed"} or not is_seed:

@@ -63,8 +63,10 @@ def write(path: str | os.PathLike[str], parts: Iterable[bytes | memoryview]) -> 
         if target.exists():
             shutil.copymode(target, temporary)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None:  # which nobody has asked for
+            raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
         raise
     _sync_folder(target.parent)
 

@@ -338,6 +338,12 @@ def test_paths(tmp_path):
         load_model(tmp_path / "none")
     with pytest.raises(ValueError, match="not a regular file"):
         load_model(os.devnull)
+    with pytest.raises(TypeError, match="not int"):
+        load_model(0)
+    for path, kind in ((tmp_path / "none" / "m", FileNotFoundError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(kind) as raised:
+            classifier().save_model(path)
+        assert str(raised.value).endswith(f": {str(path)!r}")
 
 
 # ------------------------------------------------------------------------------------- bad files
@@ -567,8 +573,11 @@ LABELS = ("state", "_label_binarizer", "labels")
     ("change", "match"),
     [
         (set_metadata("format", "other"), "has not written"),
-        (set_metadata("format_version", "2"), "version '2', fastmlp .* reads version 1"),
-        (set_in("class", to="MLP"), "MLP"),
+        (
+            set_metadata("format_version", "2"),
+            "version '2', fastmlp .* reads version 1. Install a newer",
+        ),
+        (set_in("class", to="MLP"), "holds 'MLP', not MLPClassifier or MLPRegressor"),
         (set_in("class", to=["MLPClassifier"]), None),
         (set_in("parameters", "later", to=1), "no parameter 'later'"),
         (set_in("parameters", "alpha", to=-1), "'alpha' parameter"),
@@ -648,12 +657,14 @@ def test_forged_state_of_the_optimizer(tmp_path, refuses):
     session = ("state", "_session", "dict")
     _, model, _ = taken_apart(content)
     keys = [key for key, _ in model["state"]["_session"]["dict"]]
-    rule, averages, t = map(keys.index, ("rule", "averages", "t"))
+    names = ("rule", "averages", "t", "learning_rate_init")
+    rule, averages, t, rate = map(keys.index, names)
     for change in (
         set_in(*session, 0, to=["further", 1]),
         set_in(*session, rule, 1, to={"object": ["learning_rate", "constant", {}]}),
         set_in(*session, averages, 1, "tuple", 0, "tuple", 0, to=3),
         set_in(*session, t, 1, to="1"),
+        set_in(*session, rate, 1, to="0.1"),
     ):
         refuses(changed(content, change))
 
