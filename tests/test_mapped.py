@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from problems import assert_same_bits
+from sklearn import config_context
 
 from fastmlp import MLPClassifier, MLPRegressor, load_model
 from fastmlp._training import chunks
@@ -113,6 +114,13 @@ def test_numbers_too_large_for_float32_are_refused_by_name(tmp_path):
     for shuffle in (True, "chunks"):
         with pytest.raises(ValueError, match="y holds numbers too large for float32"):
             MLPRegressor(precision="float32", shuffle=shuffle).fit(X, 1e300 * W[:, 0])
+
+
+def test_assumed_finite_is_not_read_before():
+    bad = X.copy()
+    bad[3, 3] = np.nan
+    with config_context(assume_finite=True), pytest.raises(ValueError, match="non-finite param"):
+        MLPRegressor(**OPTIONS).fit(bad, W[:, 0])
 
 
 # ------------------------------------------------------------------------------- chunks
