@@ -278,8 +278,7 @@ def _check_classes(found: NDArray, known: NDArray, warm_start: bool) -> None:
 
 def _pieces(y: NDArray) -> Iterator[slice]:
     """Cut y into pieces, so that what is computed of each takes little memory."""
-    for i in range(0, len(y), PIECE):
-        yield slice(i, i + PIECE)
+    return (slice(i, i + PIECE) for i in range(0, len(y), PIECE))
 
 
 def _code_dtype(n_classes: int) -> np.dtype:
@@ -292,16 +291,17 @@ def _counted(y: NDArray) -> tuple[NDArray, NDArray] | None:
     if y.dtype.kind not in "iu" or not np.can_cast(y.dtype, np.int64) or len(y) == 0:
         return None
     low, high = int(np.minimum.reduce(y)), int(np.maximum.reduce(y))
-    if high - low >= len(y):
+    width = high - low + 1
+    if width > len(y):
         return None
-    counts = np.zeros(high - low + 1, np.int64)
-    for piece in _pieces(y):
-        counts += np.bincount(np.subtract(y[piece], low, dtype=np.int64), minlength=len(counts))
+    codes = np.empty(len(y), _code_dtype(width))
+    np.subtract(y, low, out=codes, dtype=np.int64, casting="unsafe")
+    counts = sum(np.bincount(codes[piece], minlength=width) for piece in _pieces(y))
     present = np.flatnonzero(counts)
-    codes = np.empty(len(y), _code_dtype(len(present)))
-    position = np.cumsum(counts > 0) - 1
-    for piece in _pieces(y):
-        codes[piece] = position[np.subtract(y[piece], low, dtype=np.int64)]
+    if len(present) < width:
+        position = np.cumsum(counts > 0) - 1
+        for piece in _pieces(y):
+            codes[piece] = position[codes[piece]]
     return (present + low).astype(y.dtype, copy=False), codes
 
 
