@@ -1,11 +1,15 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The engine as Python sees it: arrays in, one call without the GIL, status to exception.
 
 No arithmetic happens here. See ``src_c/fastmlp.h`` for what the functions compute. The environment
 is read here, under the GIL, and only while the module is imported: in C, without the GIL, a thread
 may read it while another moves it by writing to ``os.environ``.
+
+Threads may call everything here at once, with the GIL or without: what a module holds does not change
+after its import, a call's arrays and buffers are its own, and a `Net` serves one call at a time.
 """
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS,
     PyBUF_FORMAT,
@@ -825,12 +829,19 @@ cdef class Net:
         self._step = step
 
     cdef int enter(self) except -1:
-        """Refuse a second thread; the GIL makes test and set one step."""
-        if self.net == NULL:
-            raise RuntimeError("the Net was not initialised")
-        if self.busy:
-            raise RuntimeError("this Net is in use by another thread")
-        self.busy = True
+        """Refuse a second thread. Test and set are one step, with the GIL or without."""
+        with cython.critical_section(self):
+            if self.net == NULL:
+                raise RuntimeError("the Net was not initialised")
+            if self.busy:
+                raise RuntimeError("this Net is in use by another thread")
+            self.busy = True
+        return 0
+
+    cdef int leave(self) except -1:
+        """Let the next in, who sees all that was done here."""
+        with cython.critical_section(self):
+            self.busy = False
         return 0
 
     cdef int copy(self, int slot, coefs, intercepts, bint out) except -1:
@@ -852,7 +863,7 @@ cdef class Net:
                 else:
                     status = fm_net_load(self.net, slot, parameters)
         finally:
-            self.busy = False
+            self.leave()
         if status != FM_OK:
             _raise(status)
         return 0
@@ -891,7 +902,7 @@ cdef class Net:
         self.enter()
         with nogil:
             finite = fm_net_state_finite(self.net)
-        self.busy = False
+        self.leave()
         return finite
 
     cdef int open_data(self, X, y, sample_weight) except -1:
@@ -943,7 +954,7 @@ cdef class Net:
         """Let go of the X, y and sample_weight of the last call, which are kept open for the next."""
         self.enter()
         self.data_X = self.data_y = self.data_weight = self.data_csr = self.data_buffers = None
-        self.busy = False
+        self.leave()
 
     cdef int cut_flat(self, Py_buffer *flat, fm_parameters *parameters) except -1:
         """Pointers into a vector of the arrays of `load_state`, coefs before intercepts."""
@@ -1024,7 +1035,7 @@ cdef class Net:
                                       <const int64_t *>rows.buf, rows.shape[0], batch_size,
                                       learning_rate, n_threads)
         finally:
-            self.busy = False
+            self.leave()
         if status != FM_OK:
             _raise(status)
         return loss
@@ -1068,7 +1079,7 @@ cdef class Net:
                                               self.weight, n_threads)
         finally:
             free(gradient)
-            self.busy = False
+            self.leave()
         if status != FM_OK:
             _raise(status)
         return loss

@@ -14,18 +14,22 @@ import sys
 import sysconfig
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import threadpoolctl
 from sklearn.exceptions import ConvergenceWarning
 
 import fastmlp
-from fastmlp import MLPClassifier, _core
+from fastmlp import MLPClassifier, MLPRegressor, _core
 from fastmlp._threads import effective_n_threads, single_threaded_blas
 from fastmlp._training import lbfgs
+from fastmlp.activations import ELU
+from fastmlp.optimizers import SGD
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 TESTS = Path(__file__).parent
@@ -101,6 +105,54 @@ def test_fits_side_by_side(single):
         thread.join()
     assert len(found) == 5
     assert all(same_bits(r, single["adam"]) for r in found)
+
+
+LIVES = [
+    (MLPClassifier, {}),
+    (MLPClassifier, {"precision": "bfloat16", "dropout": 0.2}),
+    (MLPClassifier, {"early_stopping": True, "warm_start": True, "dtype": "f8"}),
+    (MLPClassifier, {"solver": "lbfgs", "warm_start": True, "sparse": True}),
+    (MLPRegressor, {"solver": SGD(momentum=0.5), "sparse": True}),
+    (MLPRegressor, {"activation": ELU(alpha=0.5), "weight_averaging": 0.9, "dtype": "f8"}),
+]
+
+
+def life(cls, options):
+    """What comes of one estimator that is fitted, goes on and predicts."""
+    options = {"dtype": "f4", "sparse": False, "random_state": 0} | options
+    X, y = make_data()
+    X = X.astype(options.pop("dtype"))
+    X = sp.csr_array(np.maximum(X, 0)) if options.pop("sparse") else X
+    est = cls(hidden_layer_sizes=(40, 20), max_iter=3, n_jobs=2).set_params(**options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        est.fit(X, y)
+        (est.fit if est.warm_start else est.partial_fit)(X, y)
+    return [*est.coefs_, *est.intercepts_, est.predict(X), est.predict(X[:3])]
+
+
+def test_everything_at_once(single):
+    """Estimators of their own, and one that all ask: on Pythons without a GIL really at once."""
+    shared, X = fit(1), make_data()[0]
+    alone = [life(cls, options) for cls, options in LIVES]
+    start = threading.Barrier(2 * len(LIVES))
+
+    def run(cls, options):
+        start.wait()
+        asked = [shared.predict_proba(part) for part in (X, X[:1], X) for _ in range(5)]
+        return life(cls, options), asked
+
+    with ThreadPoolExecutor(start.parties) as pool:
+        found = list(pool.map(run, *zip(*(2 * LIVES), strict=True)))
+    for (lived, asked), expected in zip(found, 2 * alone, strict=True):
+        assert same_bits(lived, expected)
+        assert same_bits(asked[:5] + asked[10:], 10 * single["adam"][-1:])
+        assert same_bits(asked[5:10], 5 * asked[5:6])
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="Python has a GIL")
+def test_import_leaves_the_gil_off():
+    assert run_python("show(sys._is_gil_enabled())") is False
 
 
 # ----------------------------------------------------------------------------------------- n_jobs
