@@ -65,7 +65,8 @@ class Passes:
                     if self.n_batches > self.n_skipped:
                         yield self._checked(batch)
                 if self.n_batches == before:
-                    again = ", the callable must return a fresh iterator" if epoch else ""
+                    once = ". It can be iterated over once only: pass a callable that returns a"
+                    again = f"{once} fresh iterator" if epoch else ""
                     raise ValueError(f"batches has no batch in epoch {epoch + 1}{again}.")
         except KeyboardInterrupt:  # in the user's code
             if not hasattr(self.est, "coefs_"):
