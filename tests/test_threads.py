@@ -58,6 +58,20 @@ def same_bits(actual, desired):
     return all(a.tobytes() == d.tobytes() for a, d in zip(actual, desired, strict=True))
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("structure", [{}, {"normalization": "layer", "residual": True}])
+def test_few_rows_of_large_layers_have_the_same_bits_on_any_number_of_threads(precision, structure):
+    # Three layers large enough to be shared: among two, three and four threads; one that is not.
+    X, _ = make_data()
+    est = fit(1, hidden_layer_sizes=(850, 300, 460, 40), precision=precision, **structure)
+    for n_rows in (1, 2, 3, 4, 7):
+        expected = est.set_params(n_jobs=1).predict_proba(X[:n_rows])
+        for n_jobs in (2, 3, 4, 9):
+            est.set_params(n_jobs=n_jobs)
+            for _ in range(20):  # helpers come or do not
+                assert same_bits([est.predict_proba(X[:n_rows])], [expected])
+
+
 def run_python(code, *, cpus=None, **environ):
     """Run code in a new process, with the names of this module; return what it gives to show()."""
     prelude = f"""

@@ -3,7 +3,8 @@
  * Everything is built on one thing, a gate: a number that only grows, which one
  * thread raises and one other thread waits for. A region (one fm_parallel call)
  * is: the leader raises the `go` gate of each worker of the team, everybody runs
- * the task, and the leader waits at the `done` gate of each. A barrier is a
+ * the task, and the leader waits at the `done` gate of each. Between go and the task a
+ * worker takes its seat, which the leader of a loose region may have withdrawn. A barrier is a
  * dissemination barrier (Hensgen, Finkel, Manber 1988): in round r, member i
  * raises a gate of member i + 2^r and waits at its own, so that after log2(size)
  * rounds everybody has heard of everybody. No number is written by two threads,
@@ -75,16 +76,28 @@ static int gate_is_raised(gate *g, uint64_t number)
     return atomic_load_explicit(&g->word, memory_order_acquire) / 2 >= number;
 }
 
+/* Until the gate is raised, or its waiter roused, or for no reason. */
 static void gate_sleep(gate *g, uint64_t number)
 {
     fm_monitor_enter(&g->monitor);
-    for (;;) {
-        uint64_t seen = atomic_load_explicit(&g->word, memory_order_acquire);
-        if (seen / 2 >= number)
-            break;
-        if ((seen & 1) || atomic_compare_exchange_strong(&g->word, &seen, seen | 1))
-            fm_monitor_wait(&g->monitor);
-    }
+    uint64_t seen = atomic_load_explicit(&g->word, memory_order_acquire);
+    if (seen / 2 < number &&
+        ((seen & 1) || atomic_compare_exchange_strong(&g->word, &seen, seen | 1)))
+        fm_monitor_wait(&g->monitor);
+    fm_monitor_leave(&g->monitor);
+}
+
+static int gate_is_watched(gate *g)
+{
+    return !(atomic_load_explicit(&g->word, memory_order_relaxed) & 1);
+}
+
+/* Has a sleeping waiter spin again. */
+static void gate_rouse(gate *g)
+{
+    fm_monitor_enter(&g->monitor);
+    atomic_fetch_and_explicit(&g->word, ~(uint64_t)1, memory_order_relaxed);
+    fm_monitor_signal(&g->monitor);
     fm_monitor_leave(&g->monitor);
 }
 
@@ -117,11 +130,14 @@ static int64_t gate_wait(gate *g, uint64_t number)
     if (g->pauses > FEWEST_PAUSES)
         g->pauses /= 2;
     const int64_t start = fm_now_ns();
+    int64_t awake = start;
     while (!gate_is_raised(g, number)) {
-        if (fm_now_ns() - start < YIELD_NS)
+        if (fm_now_ns() - awake < YIELD_NS) {
             fm_yield();
-        else
+        } else {
             gate_sleep(g, number);
+            awake = fm_now_ns();
+        }
     }
     return fm_now_ns() - start;
 }
@@ -134,6 +150,7 @@ struct fm_team {
     uint64_t barriers; /* passed so far; the same in the whole team */
     int64_t since, cpu_since; /* the leader's: what is judged begins, and its CPU time then */
     int64_t late; /* since then: waited at barriers after spinning */
+    _Atomic uint64_t seat; /* 2 * call: offered; 2 * call + 1: taken; 0: withdrawn */
     gate go, done;
     gate round[MAX_ROUNDS];
     fm_thread thread; /* not of member 0 */
@@ -145,6 +162,8 @@ static struct {
     fm_team *member[FM_MAX_THREADS]; /* member 0 is whoever leads */
     fm_task *task; /* NULL: leave */
     void *arg;
+    int64_t last_loose; /* when the last loose region ended */
+    int calls_in_vain; /* loose ones, one after the other */
     fm_cpu_set cpus; /* that the workers may run on */
 } pool;
 
@@ -165,7 +184,10 @@ static void worker(void *arg)
 {
     fm_team *self = arg;
     for (uint64_t call = 1;; call++) {
+        uint64_t offered = 2 * call;
         gate_wait(&self->go, call);
+        if (!atomic_compare_exchange_strong(&self->seat, &offered, offered + 1))
+            continue;
         if (!pool.task)
             return;
         pool.task(pool.arg, self, self->rank, self->size);
@@ -224,7 +246,18 @@ static int hire(int size)
     return size;
 }
 
-static void call_member(fm_team *m) { gate_raise(&m->go, ++m->calls); }
+static void call_member(fm_team *m)
+{
+    atomic_store_explicit(&m->seat, 2 * ++m->calls, memory_order_release);
+    gate_raise(&m->go, m->calls);
+}
+
+/* Returns 0 if the member has taken its seat. */
+static int withdraw(fm_team *m)
+{
+    uint64_t offered = 2 * m->calls;
+    return atomic_compare_exchange_strong(&m->seat, &offered, 0);
+}
 
 static void dismiss_all(void)
 {
@@ -261,20 +294,115 @@ static void lead(int size, fm_task *task, void *arg)
         gate_wait(&member[i]->done, member[i]->calls);
 }
 
-int fm_parallel(int max_size, fm_task *task, void *arg)
+/* No team is tried for a while, each time longer. */
+static void begin_rest(int64_t now)
 {
-    if (max_size > 1 && take_pool()) {
-        follow_leader();
-        int size = hire(max_size < FM_MAX_THREADS ? max_size : FM_MAX_THREADS);
-        if (size > 1)
-            lead(size, task, arg);
-        release_pool();
-        if (size > 1)
-            return size;
+    const int64_t length = atomic_load(&rest.length);
+    atomic_store(&rest.until, now + length);
+    if (length < LONGEST_REST_NS)
+        atomic_store(&rest.length, 2 * length);
+}
+
+/* Members of a loose region whose CPUs others use come late, or are called in vain, which costs
+ * the leader a sixth of a large layer: it has cut its columns for nobody. So much waiting at once
+ * (several times the longest share, less than a time slice) or so many calls end that. */
+enum { PATIENCE_NS = 300000, PATIENCE_CALLS = 8 };
+
+static void judge_loosely(int64_t now, int64_t late, int n_called, int n_came)
+{
+    const int64_t length = atomic_load(&rest.length);
+    pool.calls_in_vain = n_came < n_called ? pool.calls_in_vain + 1 : 0;
+    if (late > PATIENCE_NS || pool.calls_in_vain >= PATIENCE_CALLS) {
+        pool.calls_in_vain = 0;
+        begin_rest(now);
+    } else if (n_called > 0 && n_came == n_called && length > SHORTEST_REST_NS) {
+        atomic_store(&rest.length, length / 2);
     }
+}
+
+static void lead_loosely(int size, int wake, fm_task *task, void *arg)
+{
+    fm_team **member = pool.member, *leader = member[0];
+    const int closely = !wake && fm_now_ns() - pool.last_loose < YIELD_NS;
+    int n_called = 0, n_came = 0;
+    char called[FM_MAX_THREADS];
+    pool.task = task;
+    pool.arg = arg;
+    leader->size = size;
+    leader->late = 0;
+    for (int i = 1; i < size; i++) {
+        called[i] = wake || gate_is_watched(&member[i]->go);
+        if (called[i]) {
+            member[i]->size = size;
+            call_member(member[i]);
+            n_called++;
+        } else if (closely) {
+            gate_rouse(&member[i]->go);
+        }
+    }
+    task(arg, leader, 0, size);
+    for (int i = 1; i < size; i++)
+        if (called[i] && !withdraw(member[i])) {
+            leader->late += gate_wait(&member[i]->done, member[i]->calls);
+            n_came++;
+        }
+    pool.last_loose = fm_now_ns();
+    if (!wake)
+        judge_loosely(pool.last_loose, leader->late, n_called, n_came);
+}
+
+/* Takes the pool and has members ready, or returns 1. */
+static int gather_team(int max_size)
+{
+    if (max_size <= 1 || !take_pool())
+        return 1;
+    follow_leader();
+    const int size = hire(max_size < FM_MAX_THREADS ? max_size : FM_MAX_THREADS);
+    if (size <= 1)
+        release_pool();
+    return size;
+}
+
+static void run_alone(fm_task *task, void *arg)
+{
     static fm_team alone = {.size = 1};
     task(arg, &alone, 0, 1);
-    return 1;
+}
+
+int fm_parallel(int max_size, fm_task *task, void *arg)
+{
+    const int size = gather_team(max_size);
+    if (size <= 1) {
+        run_alone(task, arg);
+        return 1;
+    }
+    lead(size, task, arg);
+    release_pool();
+    return size;
+}
+
+void fm_parallel_loosely(int max_size, int wake, fm_task *task, void *arg)
+{
+    const int size = wake || !fm_teams_lag() ? gather_team(max_size) : 1;
+    if (size <= 1) {
+        run_alone(task, arg);
+        return;
+    }
+    lead_loosely(size, wake, task, arg);
+    release_pool();
+}
+
+void fm_await(fm_team *team, atomic_int *number, int least)
+{
+    for (int i = 0; i < MOST_PAUSES; i++) {
+        if (atomic_load_explicit(number, memory_order_acquire) >= least)
+            return;
+        pause_cpu();
+    }
+    const int64_t start = fm_now_ns();
+    while (atomic_load_explicit(number, memory_order_acquire) < least)
+        fm_yield();
+    team->late += fm_now_ns() - start;
 }
 
 void fm_barrier(fm_team *team)
@@ -306,10 +434,8 @@ int fm_team_lags(fm_team *team)
     const int lags = 10 * team->size * (time - lost) < 11 * time;
     const int64_t length = atomic_load(&rest.length);
     if (lags)
-        atomic_store(&rest.until, now + length);
-    if (lags && length < LONGEST_REST_NS)
-        atomic_store(&rest.length, 2 * length);
-    if (!lags && length > SHORTEST_REST_NS)
+        begin_rest(now);
+    else if (length > SHORTEST_REST_NS)
         atomic_store(&rest.length, length / 2);
     begin_to_judge(team, now);
     return lags;

@@ -15,6 +15,8 @@
 #ifndef FM_THREADS_H
 #define FM_THREADS_H
 
+#include <stdatomic.h>
+
 enum { FM_MAX_THREADS = 256 }; /* of a team */
 
 /* A member's place in its team: each member is given its own. */
@@ -27,6 +29,15 @@ typedef void fm_task(void *arg, fm_team *team, int rank, int size);
  * at least one. Returns after every member has finished; all their writes are
  * visible. */
 int fm_parallel(int max_size, fm_task *task, void *arg);
+
+/* The same for a task that meets no barrier and hands its work out itself, so that member 0
+ * would do all of it alone: a member that has not begun when member 0 returns takes no part, and
+ * `size` may be more than come. wake: whether sleepers are woken for this call; otherwise, where
+ * calls follow each other closely, for the next. */
+void fm_parallel_loosely(int max_size, int wake, fm_task *task, void *arg);
+
+/* Waits until another member has made *number at least this. */
+void fm_await(fm_team *team, atomic_int *number, int least);
 
 /* Every member of the team must call it, with its own team pointer and equally
  * often; orders memory among them. With size one it does nothing. */

@@ -38,18 +38,18 @@ FM_INLINE void fm_few_tile(const int rows, const int nv, const int rounds, T *z,
             v_store(z + i * N + n + v * FM_LANES, acc[i][v]);
 }
 
-FM_INLINE void fm_few_add(const int rows, const int rounds, T *z, int64_t N,
+FM_INLINE void fm_few_add(const int rows, const int rounds, T *z, int64_t N, int64_t n0, int64_t n1,
                           const fm_few_features *f)
 {
     const int nv = rows == 1 ? 4 : 2;
-    int64_t n = 0;
-    for (; n + nv * FM_LANES <= N; n += nv * FM_LANES)
+    int64_t n = n0;
+    for (; n + nv * FM_LANES <= n1; n += nv * FM_LANES)
         fm_few_tile(rows, nv, rounds, z, N, n, f);
-    for (; n + FM_LANES <= N; n += FM_LANES)
+    for (; n + FM_LANES <= n1; n += FM_LANES)
         fm_few_tile(rows, 1, rounds, z, N, n, f);
-    if (n == N)
+    if (n == n1)
         return;
-    const int c = (int)(N - n);
+    const int c = (int)(n1 - n);
     V acc[FM_FEW];
     FM_EACH(i, rows)
         acc[i] = v_load_part(z + i * N + n, c);
@@ -63,17 +63,20 @@ FM_INLINE void fm_few_add(const int rows, const int rounds, T *z, int64_t N,
         v_store_part(z + i * N + n, acc[i], c);
 }
 
-/* z (rows, N) = x (rows, K) W + b with W row-major, for up to FM_FEW rows. Memory
- * sets the pace: W is read once, from front to back and some of its rows at a
- * time; rows that only meet zeros (dark pixels, half of what relu leaves) are not
+/* Columns n0..n1 of z (rows, N) = x (rows, K) W + b with W row-major, for up to FM_FEW
+ * rows. Memory sets the pace: W is read once, from front to back and some of its rows at
+ * a time; rows that only meet zeros (dark pixels, half of what relu leaves) are not
  * read at all (0 times a finite weight adds nothing). Every element is one chain
  * along k, through z. */
 FM_INLINE void fm_few_rows(const int rows, const int rounds, T *z, const T *x, const T *W,
-                           const T *b, int64_t K, int64_t N)
+                           const T *b, int64_t K, int64_t N, int64_t n0, int64_t n1)
 {
     fm_few_features f;
     f.n = 0;
-    memset(z, 0, (size_t)(rows * N) * sizeof(T));
+    if (n1 - n0 == N)
+        memset(z, 0, (size_t)(rows * N) * sizeof(T));
+    for (int i = 0; i < rows && n1 - n0 < N; i++)
+        memset(z + i * N + n0, 0, (size_t)(n1 - n0) * sizeof(T));
     for (int64_t k = 0; k < K; k++) {
         int matters = 0;
         FM_EACH(i, rows) {
@@ -83,23 +86,26 @@ FM_INLINE void fm_few_rows(const int rows, const int rounds, T *z, const T *x, c
         f.W[f.n] = W + k * N;
         f.n += matters;
         if (f.n == FM_FEW_K || k + 1 == K) {
-            fm_few_add(rows, rounds, z, N, &f);
+            fm_few_add(rows, rounds, z, N, n0, n1, &f);
             f.n = 0;
         }
     }
     for (int i = 0; i < rows && b; i++)
-        for (int64_t n = 0; n < N; n++)
+        for (int64_t n = n0; n < n1; n++)
             z[i * N + n] += b[n];
 }
 
 /* b: or NULL. */
-static void fm_few_product(T *z, const T *x, int64_t n_rows, const T *W, const T *b, int64_t K,
-                           int64_t N, int rounds)
+static void fm_few_columns(T *z, const T *x, const T *W, const T *b, const fm_few *pass, int64_t n0,
+                           int64_t n1)
 {
-    switch (rounds && !FM_F64 ? FM_FEW + n_rows : n_rows) {
-#define FM_FEW_CASE(n)                                  \
-    case n: fm_few_rows(n, 0, z, x, W, b, K, N); break; \
-    case FM_FEW + n: fm_few_rows(n, !FM_F64, z, x, W, b, K, N); break;
+    const int rounds = pass->network->dtype == FM_BFLOAT16 && !FM_F64;
+    const int64_t K = fm_fan_in(pass->network, pass->layer);
+    const int64_t N = pass->network->layers[pass->layer].width;
+    switch (rounds ? FM_FEW + pass->n_rows : pass->n_rows) {
+#define FM_FEW_CASE(n)                                          \
+    case n: fm_few_rows(n, 0, z, x, W, b, K, N, n0, n1); break; \
+    case FM_FEW + n: fm_few_rows(n, !FM_F64, z, x, W, b, K, N, n0, n1); break;
         FM_FEW_CASE(1)
         FM_FEW_CASE(2)
         FM_FEW_CASE(3)
@@ -107,6 +113,12 @@ static void fm_few_product(T *z, const T *x, int64_t n_rows, const T *W, const T
 #undef FM_FEW_CASE
     default: FM_ASSERT(!"few rows");
     }
+}
+
+static void fm_few_product(const fm_few *pass, void *to, const void *x, int64_t n0, int64_t n1)
+{
+    const fm_parameters *p = &pass->parameters[pass->layer];
+    fm_few_columns(to, x, p->W, p->b, pass, n0, n1);
 }
 
 /* The sum over a row of z, or of (z - mean)^2, in 16 chains by column mod 16. */
@@ -146,48 +158,35 @@ static void fm_few_normalize(T *z, const fm_parameters *p, fm_normalization kind
     }
 }
 
-/* What a hidden layer makes of x (n_rows, K): to (n_rows, N). room: like to. */
-static void fm_few_hidden(T *to, T *room, const T *x, int64_t n_rows, const fm_layer *layer,
-                          const fm_parameters *p, int64_t K, int rounds)
+static void fm_few_finish_output(T *out, const fm_layer *layer, int64_t n_rows)
 {
-    const int64_t N = layer->width;
-    fm_few_product(to, x, n_rows, p->W, p->b, K, N, rounds);
-    for (int64_t r = 0; r < n_rows && layer->normalization != FM_NO_NORM; r++)
-        fm_few_normalize(to + r * N, p, layer->normalization, N);
-    fm_activate(&layer->activation, to, n_rows * N);
-    if (layer->residual && K != N)
-        fm_few_product(room, x, n_rows, p->P, NULL, K, N, rounds);
-    for (int64_t i = 0; i < n_rows * N && layer->residual; i++)
-        to[i] += K != N ? room[i] : x[i];
-    if (rounds)
-        fm_round(to, n_rows * N);
+    if (layer->activation.row != FM_ACT_softmax)
+        fm_activate(&layer->activation, out, n_rows * layer->width);
+    for (int64_t r = 0; r < n_rows && layer->activation.row == FM_ACT_softmax; r++)
+        fm_softmax(out + r * layer->width, 1, layer->width, 0, 1); /* one column of Z^T, ld 1 */
 }
 
-static void fm_predict_few(void *out, void *scratch, const void *x, int64_t n_rows,
-                           const fm_network *network, const fm_parameters *parameters)
+static void fm_few_finish(const fm_few *pass, void *to, const void *x, void *room)
 {
-    const int64_t n_inputs = network->n_inputs, size = n_rows * fm_widest(network);
-    const int last = network->n_layers - 1, rounds = network->dtype == FM_BFLOAT16;
-    const fm_layer *output = &network->layers[last];
-    const T *from = x;
-    if (rounds) { /* rounded into the room that the second layer writes to */
-        from = memcpy((T *)scratch + size, x, (size_t)(n_rows * n_inputs) * sizeof(T));
-        fm_round((T *)from, n_rows * n_inputs);
+    const fm_network *network = pass->network;
+    const fm_layer *layer = &network->layers[pass->layer];
+    const fm_parameters *p = &pass->parameters[pass->layer];
+    const int64_t K = fm_fan_in(network, pass->layer), N = layer->width, n = pass->n_rows * N;
+    if (pass->layer + 1 == network->n_layers) {
+        fm_few_finish_output(to, layer, pass->n_rows);
+        return;
     }
-    int64_t K = n_inputs;
-    for (int i = 0; i < last; i++) {
-        T *to = (T *)scratch + i % 2 * size;
-        fm_few_hidden(to, (T *)scratch + 2 * size, from, n_rows, &network->layers[i],
-                      &parameters[i], K, rounds);
-        from = to;
-        K = network->layers[i].width;
-    }
-    const int64_t N = output->width;
-    fm_few_product(out, from, n_rows, parameters[last].W, parameters[last].b, K, N, rounds);
-    if (output->activation.row != FM_ACT_softmax)
-        fm_activate(&output->activation, out, n_rows * N);
-    for (int64_t r = 0; r < n_rows && output->activation.row == FM_ACT_softmax; r++)
-        fm_softmax((T *)out + r * N, 1, N, 0, 1); /* a row is one column of Z^T with ld 1 */
+    for (int64_t r = 0; r < pass->n_rows && layer->normalization != FM_NO_NORM; r++)
+        fm_few_normalize((T *)to + r * N, p, layer->normalization, N);
+    fm_activate(&layer->activation, to, n);
+    if (layer->residual && K != N)
+        fm_few_columns(room, x, p->P, NULL, pass, 0, N);
+    for (int64_t i = 0; i < n && layer->residual; i++)
+        ((T *)to)[i] += ((const T *)(K != N ? room : x))[i];
+    if (network->dtype == FM_BFLOAT16)
+        fm_round(to, n);
 }
+
+static void fm_round_all(void *x, int64_t n) { fm_round(x, n); }
 
 #endif

@@ -167,6 +167,21 @@ typedef struct {
 /* On rows begin..end, or shards of weights, in this order. */
 typedef void fm_kernel(const fm_stage *stage, const fm_pass *pass, int64_t begin, int64_t end);
 
+/* Where a forward pass of a few rows, on row-major parameters, is. */
+typedef struct {
+    const fm_network *network;
+    const fm_parameters *parameters;
+    int64_t n_rows;          /* 1 to FM_FEW */
+    int layer;
+} fm_few;
+
+enum { FM_FEW = 4 };
+
+static inline int64_t fm_fan_in(const fm_network *network, int layer)
+{
+    return layer > 0 ? network->layers[layer - 1].width : network->n_inputs;
+}
+
 typedef struct fm_kernels {
     const char *isa;
     fm_dtype dtype; /* of T */
@@ -222,11 +237,12 @@ typedef struct fm_kernels {
 
     /* Elements of a dense row, of any type and stride, as T. */
     void (*read_row)(void *to, const fm_matrix *X, int64_t row);
-    /* A forward pass of one to FM_FEW rows on row-major W, b, packing nothing.
-     * x: (n_rows, n_inputs) of T; scratch: 3 * n_rows * fm_widest,
-     * or 2 if no layer is residual. */
-    void (*predict_few)(void *out, void *scratch, const void *x, int64_t n_rows,
-                        const fm_network *network, const fm_parameters *parameters);
+    /* A layer on a few rows, nothing packed. x: (n_rows, fan_in) of T, to: (n_rows, width).
+     * First columns n0..n1 of product and bias, then all that follows the whole of it; room: like
+     * to, if the layer is residual. Of FM_BFLOAT16 x must have been rounded. */
+    void (*round)(void *x, int64_t n);
+    void (*few_product)(const fm_few *pass, void *to, const void *x, int64_t n0, int64_t n1);
+    void (*few_finish)(const fm_few *pass, void *to, const void *x, void *room);
 } fm_kernels;
 
 /* The largest width, that of X included. */
@@ -246,8 +262,6 @@ static inline int fm_is_dense(const fm_network *network)
         dense &= !network->layers[l].normalization && !network->layers[l].residual;
     return dense;
 }
-
-enum { FM_FEW = 4 };
 
 /* dispatch.c: NULL with a reason in *status. isa NULL: the best. plain: for a network with
  * nothing that plain_only excludes. */

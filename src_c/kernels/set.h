@@ -46,5 +46,7 @@ const fm_kernels FM_SET = {
     .scale_gradient = fm_scale_gradient,
     .sum_squares = fm_sum_squares,
     .read_row = fm_read_whole_row,
-    .predict_few = fm_predict_few,
+    .round = fm_round_all,
+    .few_product = fm_few_product,
+    .few_finish = fm_few_finish,
 };

@@ -213,6 +213,101 @@ static void several_callers(void)
     CHECK(run_exchange(4, 20, -1) == 4);
 }
 
+/* Work that whoever comes takes from a counter. */
+typedef struct {
+    int n, is_over;
+    long leader_sleeps;
+    atomic_int next, finished, helpers;
+} pile;
+
+static void pile_task(void *arg, fm_team *team, int rank, int size)
+{
+    pile *p = arg;
+    CHECK(!p->is_over && rank < size);
+    atomic_fetch_add(&p->helpers, rank > 0);
+    if (rank == 0 && p->leader_sleeps)
+        sleep_us(p->leader_sleeps);
+    while (atomic_fetch_add(&p->next, 1) < p->n)
+        atomic_fetch_add(&p->finished, 1);
+    if (rank == 0)
+        fm_await(team, &p->finished, p->n);
+}
+
+static int run_pile(int size, int wake, long leader_sleeps)
+{
+    pile p = {.n = 20, .leader_sleeps = leader_sleeps};
+    atomic_store(&rest.until, 0);
+    fm_parallel_loosely(size, wake, pile_task, &p);
+    CHECK(p.finished == p.n && p.helpers < size);
+    p.is_over = 1; /* for a worker that comes too late all the same */
+    return p.helpers;
+}
+
+static void loose_teams(void)
+{
+    for (int i = 0; i < 4000 / SLOW; i++) {
+        run_pile(1 + i % 5, i % 3 == 0, 0);
+        if (i % 100 == 0)
+            sleep_us(i % 200 ? 3000 : 300);
+        if (i % 50 == 0)
+            CHECK(run_exchange(4, 3, -1) == 4);
+    }
+    CHECK(run_pile(1, 1, 0) == 0);
+}
+
+static void sleepers_help_if_calls_are_close(void)
+{
+    int helpers = 0;
+    sleep_us(20000);
+    CHECK(run_pile(3, 0, 5000) == 0); /* they slept, and a call stands alone */
+    sleep_us(20000);
+    CHECK(run_pile(3, 0, 5000) == 0);
+    for (int i = 0; i < 1000 && helpers == 0; i++)
+        helpers += run_pile(3, 0, 300);
+    CHECK(helpers > 0);
+    sleep_us(20000);
+    for (helpers = 0; helpers == 0;)
+        helpers += run_pile(3, 1, 300); /* woken for the call itself */
+}
+
+static void waiting_begins_a_rest(void)
+{
+    fm_team leader = {.size = 2};
+    atomic_int number = 0;
+    fm_await(&leader, &number, 0);
+    CHECK(leader.late == 0);
+    atomic_store(&rest.until, 0);
+    CHECK(!fm_teams_lag());
+    begin_rest(fm_now_ns() + 1000000000);
+    CHECK(fm_teams_lag());
+    pile p = {.n = 5};
+    fm_parallel_loosely(3, 0, pile_task, &p);
+    CHECK(p.finished == 5 && p.helpers == 0);
+    atomic_store(&rest.until, 0);
+}
+
+static void calls_in_vain_begin_a_rest(void)
+{
+    const int64_t now = fm_now_ns();
+    atomic_store(&rest.length, SHORTEST_REST_NS);
+    atomic_store(&rest.until, 0);
+    pool.calls_in_vain = 0;
+    for (int i = 1; i < PATIENCE_CALLS; i++)
+        judge_loosely(now, 0, 2, i % 2);
+    CHECK(!fm_teams_lag());
+    judge_loosely(now, 0, 2, 2);
+    for (int i = 0; i < PATIENCE_CALLS; i++)
+        judge_loosely(now + 1000000000, 0, 2, 1);
+    CHECK(fm_teams_lag() && atomic_load(&rest.length) == 2 * SHORTEST_REST_NS);
+    judge_loosely(now, 0, 0, 0);
+    CHECK(atomic_load(&rest.length) == 2 * SHORTEST_REST_NS);
+    judge_loosely(now, 0, 2, 2);
+    CHECK(atomic_load(&rest.length) == SHORTEST_REST_NS);
+    judge_loosely(now + 2000000000, PATIENCE_NS + 1, 2, 2);
+    CHECK(atomic_load(&rest.until) > now + 2000000000);
+    atomic_store(&rest.until, 0);
+}
+
 /* ------------------------------------------------------------------ fork */
 
 #ifndef _WIN32
@@ -594,6 +689,10 @@ int main(void)
     RUN(lagging_teams);
     RUN(nested);
     RUN(several_callers);
+    RUN(loose_teams);
+    RUN(sleepers_help_if_calls_are_close);
+    RUN(waiting_begins_a_rest);
+    RUN(calls_in_vain_begin_a_rest);
 #ifdef __linux__
     RUN(pool_goes_home_before_fork);
 #endif
