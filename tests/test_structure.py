@@ -103,8 +103,9 @@ MAY_IMPORT = {
     "_structure": set(),
     **{name: {"_families"} for name in FAMILIES},
     "_families": {"_sklearn"},
-    "callbacks": {"_optional"},
-    "display": {"_base", "_optional", "_summary"},
+    "callbacks": {"_optional", "display"},  # the latter when a curve is first drawn
+    "display": {"_base", "_optional", "_summary", "_training"},
+    "mlflow": {"_optional", "mlp"},
     "_training.mixup": {"_training.problem"},
     "_training.chunks": {"_training.problem", "_training.random", "_training.rows"},
     "_training.rows": set(),
