@@ -227,6 +227,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training data. float32 is computed in float32, anything else in float64, unless
             `precision` says otherwise. CSR matrices stay sparse, other sparse formats become CSR.
+            An array of floats in a mapped file, ``np.load(path, mmap_mode="r")``, stays there.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Class labels, an indicator matrix of several labels per sample (dense or sparse), or

@@ -26,8 +26,8 @@ _FREE = ("n_jobs", "verbose", "time_limit")
 # What belongs to a call of fit, and not to what it finds.
 _OF_THE_CALL = ("_callback_fit_ctx", "_skl_callbacks_to_teardown", "_parent_callback_ctx")
 
-# Bytes of data that are hashed at once.
-_CHUNK = 2**24
+# Bytes of data that are hashed at once, and targets that are coded at once.
+_CHUNK, _ROWS = 2**24, 2**20
 
 
 class Keeper(Callback):
@@ -207,7 +207,8 @@ def _digest(fit: Any) -> str:
 def _data(problem: Problem) -> Iterator[np.ndarray]:
     X = problem.X
     yield from (X.data, X.indices, X.indptr) if issparse(X) else (X,)
-    yield problem.targets.coded(np.float64)
+    for i in range(0, X.shape[0], _ROWS):
+        yield problem.targets.part(slice(i, i + _ROWS)).coded(np.float64)
     weight = problem.engine_weight()
     yield np.empty(0) if weight is None else weight
 

@@ -113,7 +113,7 @@ class Labels:
             return None
         return np.where(self.codes, "True", "False") if named else self.codes
 
-    def part(self, rows: NDArray) -> "Labels":
+    def part(self, rows: NDArray | slice) -> "Labels":
         part = copy.copy(self)
         part.codes = self.codes[rows]
         return part
@@ -392,7 +392,7 @@ class Values:
     def strata(self, *, named: bool = False) -> None:
         return None
 
-    def part(self, rows: NDArray) -> "Values":
+    def part(self, rows: NDArray | slice) -> "Values":
         part = copy.copy(self)
         part.y = self.y[rows]
         return part
