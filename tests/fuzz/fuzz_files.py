@@ -148,7 +148,8 @@ def use(est):
     est.set_params(hidden_layer_sizes=widths, n_jobs=1, verbose=False)
     repr(est)
     est.predict(X)
-    with contextlib.suppress(ValueError, AttributeError):  # not every solver, label, weight can
+    # Not every solver, label and weight of a class can.
+    with contextlib.suppress(ValueError, AttributeError, ZeroDivisionError):
         est.partial_fit(X, np.resize(getattr(est, "classes_", ROWS), 6))
 
 
