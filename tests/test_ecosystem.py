@@ -537,6 +537,8 @@ def test_display(name):
         assert name in html
         assert "hidden_layer_sizes" in html
         assert "n_jobs" in html
+    nested = getattr(fastmlp, name)(solver=fastmlp.optimizers.SGD(momentum=0.5))
+    assert "SGD(momentum=" in nested._repr_html_()
 
 
 # ----------------------------------------------------------------------------------------- MLflow
