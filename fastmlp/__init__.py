@@ -9,6 +9,7 @@ from . import (
     display,
     initializers,
     losses,
+    mlflow,
     optimizers,
     schedules,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "initializers",
     "load_model",
     "losses",
+    "mlflow",
     "optimizers",
     "patch_sklearn",
     "register_onnx_converters",

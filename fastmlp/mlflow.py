@@ -30,7 +30,7 @@ def autolog(**options: Any) -> None:
 
     Examples
     --------
-    >>> import fastmlp.mlflow
+    >>> import fastmlp
     >>> fastmlp.mlflow.autolog()  # doctest: +SKIP
     >>> fastmlp.MLPClassifier().fit(X, y)  # doctest: +SKIP
     """

@@ -41,7 +41,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from versions import SKLEARN, needs_1_9
 
-import fastmlp.mlflow
+import fastmlp
 from fastmlp import MLPClassifier, MLPRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -9,7 +9,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import fastmlp
-import fastmlp.mlflow
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp.activations import LeakyReLU
 from fastmlp.losses import Huber
