@@ -76,7 +76,7 @@ SIMD_SIDE = [
 FAMILIES = {"activations", "initializers", "losses", "optimizers", "schedules"}
 MAY_IMPORT = {
     "__init__": {"mlp", "_c", "_config", "_onnx", "_patch", *FAMILIES}
-    | {"batches", "callbacks", "display"},
+    | {"batches", "callbacks", "display", "mlflow"},
     "__main__": {"_commands", "_patch"},
     "_commands": {"_optional", "_safetensors", "mlp"},
     "_summary": {"_network", "_structure"},
