@@ -107,7 +107,7 @@ class BuildExt(build_ext):
         self._check_compiler(cc)
         self._rebuild_if_flags_changed()
         self.announce(
-            f"fastmlp: '{cc}' compiles the engine once for each instruction set, about two "
+            f"fastmlp: '{cc}' compiles the engine once for each instruction set, one to two "
             "minutes of CPU time, shared by all cores",
             logging.INFO,
         )
