@@ -385,13 +385,17 @@ def _check_progress(state: dict[str, Any]) -> None:
     for name in state.keys() & {*_COUNTS, *_NUMBERS, *_CURVES}:
         value = state[name]
         if name in _COUNTS:
-            right = isinstance(value, Integral) and value >= 0
+            right = _is_count(value)
         elif name in _CURVES and value is not None:
             right = type(value) is list and all(isinstance(item, Real) for item in value)
         else:
             right = value is None or isinstance(value, Real)
         if not right:
             raise ValueError(f"{name} cannot be {reprlib.repr(value)}")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, Integral) and 0 <= value < 2**63  # the engine's int64
 
 
 def _check_session(state: dict[str, Any]) -> None:
@@ -407,9 +411,10 @@ def _check_session(state: dict[str, Any]) -> None:
     if fresh.keys() != stored.keys() - {"seed"} or not is_seed:
         raise ValueError("the state of its optimizer is incomplete")
     for name, value in fresh.items():
-        kind = Integral if isinstance(value, int) else Real
-        if isinstance(value, Real) and not isinstance(stored[name], kind):
-            raise ValueError(f"{name} of its optimizer cannot be {reprlib.repr(stored[name])}")
+        found = stored[name]
+        right = _is_count(found) if isinstance(value, int) else isinstance(found, Real)
+        if isinstance(value, Real) and not right:
+            raise ValueError(f"{name} of its optimizer cannot be {reprlib.repr(found)}")
     if stored["averages"] is not None:
         known, averages = stored["averages"]
         widths = (state["n_features_in_"], *(W.shape[1] for W in state["coefs_"]))

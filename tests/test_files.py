@@ -664,6 +664,7 @@ def test_forged_state_of_the_optimizer(tmp_path, refuses):
         set_in(*session, rule, 1, to={"object": ["learning_rate", "constant", {}]}),
         set_in(*session, averages, 1, "tuple", 0, "tuple", 0, to=3),
         set_in(*session, t, 1, to="1"),
+        set_in(*session, t, 1, to=2**63),
         set_in(*session, rate, 1, to="0.1"),
     ):
         refuses(changed(content, change))
