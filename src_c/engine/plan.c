@@ -605,6 +605,8 @@ static int64_t first_shard(const fm_plan *plan, double goal)
 
 static int64_t first_shard_of(const fm_plan *plan, int rank, int size)
 {
+    if (rank == 0 || rank == size)
+        return rank == 0 ? 0 : plan->n_shards;
     return first_shard(plan, (double)plan->shard_cost[plan->n_shards] * rank / size);
 }
 

@@ -146,7 +146,8 @@ static fm_step step_of(const fm_run *run, const fm_weighing *w)
     step.inv_sum = 1 / w->sum;
     if (run->update) {
         step.pace = fm_step_pace(&step.optimizer, run->learning_rate, run->step + 1);
-        step.share = average_share(net->averaging, run->step + 1);
+        if (net->plan.use.averages)
+            step.share = average_share(net->averaging, run->step + 1);
     }
     return step;
 }

@@ -42,21 +42,19 @@ static void fm_drop_rows(const fm_value *v, const fm_pass *pass, T *x, int64_t r
     }
 }
 
-static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
+/* activates: unless the product's epilogue has done it. */
+static void fm_activate_panels(const fm_value *v, const fm_pass *pass, int activates, int64_t r0,
+                               int64_t r1)
 {
-    const int row = v->activation.row, drops = fm_drops(v, pass);
-    const int in_epilogue = row == FM_ACT_identity || row == FM_ACT_relu;
-    const int slopes = v->derivative == FM_FROM_PREACTIVATION;
+    const int drops = fm_drops(v, pass), slopes = v->derivative == FM_FROM_PREACTIVATION;
     const fm_dropout dropout = fm_dropout_of(v, pass);
-    if (in_epilogue && !v->rounds && !drops)
-        return;
     for (int64_t j = 0; j < fm_panels(v->width); j++) {
         const int64_t at = (j * fm_ld(v->max_rows) + r0) * FM_PANEL, n = (r1 - r0) * FM_PANEL;
         T *A = (T *)v->part[FM_ACTS] + at;
         T *kept = v->part[FM_SLOPE] ? (T *)v->part[FM_SLOPE] + at : NULL;
         if (kept && slopes)
             fm_activate_with_slopes(&v->activation, A, kept, n);
-        else if (!in_epilogue)
+        else if (activates)
             fm_activate_vectors(&v->activation, A, n);
         if (kept && !slopes)
             memcpy(kept, A, (size_t)n * sizeof(T));
@@ -65,6 +63,13 @@ static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0,
         if (v->rounds)
             fm_round(A, n);
     }
+}
+
+static void fm_activate_rows(const fm_value *v, const fm_pass *pass, int64_t r0, int64_t r1)
+{
+    const int row = v->activation.row, activates = row != FM_ACT_identity && row != FM_ACT_relu;
+    if (activates || v->rounds || fm_drops(v, pass))
+        fm_activate_panels(v, pass, activates, r0, r1);
 }
 
 /* The least that a product leaves: relu happens in its epilogue. */

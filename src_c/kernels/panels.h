@@ -266,7 +266,8 @@ static void fm_backward(const fm_stage *s, const fm_pass *pass, int64_t r0, int6
                  narrow ? FM_ACROSS : FM_ALONG_PANEL, narrow ? ld : a_panel,
                  narrow ? fm_operands(s) : s->part[FM_TRANSPOSED], to->width, from->width, r0, r1,
                  s->adds_delta, &end, pass->scratch);
-    for (int64_t j = 0; j < fm_panels(from->width) && s->ends_delta; j++)
+    const int is_delta = (masks || slopes) && !from->rounds_delta && !fm_drops(from, pass);
+    for (int64_t j = 0; j < fm_panels(from->width) && s->ends_delta && !is_delta; j++)
         fm_finish_delta(from, pass, j, r0, r1, masks || slopes);
 }
 
