@@ -46,6 +46,12 @@ static void *limited_alloc(size_t alignment, size_t bytes)
 
 static void sleep_us(long us)
 {
+#ifdef _WIN32 /* which sleeps for milliseconds */
+    for (const int64_t start = fm_now_ns(); us < 1000 && fm_now_ns() - start < 1000 * us;)
+        fm_yield();
+    if (us < 1000)
+        return;
+#endif
     nanosleep(&(struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}, NULL);
 }
 
