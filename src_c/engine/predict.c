@@ -152,7 +152,10 @@ static int has_parameters(const fm_network *network, const fm_parameters *p)
 
 /* A large layer on a few rows takes the time that its weights take to come. Each thread has a
  * share of the columns, the same every time: what lies in the cache of its CPU remains there. */
-enum { SHARE_WEIGHTS = 65536, MAX_SHARES = 16, SHARED_COLUMNS = 16 /* a multiple: a line */ };
+#ifndef FM_SHARE_WEIGHTS /* tests share small layers */
+#define FM_SHARE_WEIGHTS 65536
+#endif
+enum { MAX_SHARES = 16, SHARED_COLUMNS = 16 /* a multiple: a line */ };
 
 typedef struct {
     atomic_int begun[MAX_SHARES]; /* by share: the number of the last layer + 1 */
@@ -173,7 +176,7 @@ typedef struct {
 static int shares_of(const fm_network *network, int layer, int most)
 {
     const double width = (double)network->layers[layer].width;
-    const double by_weights = (double)fm_fan_in(network, layer) * width / SHARE_WEIGHTS;
+    const double by_weights = (double)fm_fan_in(network, layer) * width / FM_SHARE_WEIGHTS;
     const double by_columns = width / SHARED_COLUMNS;
     const double shares = by_weights < by_columns ? by_weights : by_columns;
     return shares < most ? shares < 1 ? 1 : (int)shares : most;
