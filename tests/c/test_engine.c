@@ -12,6 +12,7 @@
 #include "rows.h"
 #include <math.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <string.h>
 
 enum { MAX_LAYERS = 4 };
