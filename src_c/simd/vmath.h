@@ -291,7 +291,8 @@ FM_INLINE V v_normal_tail(V x, V *low, V *slope)
     V k = t - v_set1(FM_MAGIC);
     V r = v_fnma(k, v_set1(ln2_hi), square) + v_fnma(k, v_set1(ln2_lo), square_low);
     V g = v_expm1_reduced(v_set1((T)-0.5) * r);
-    V scale = v_from_bits(v_bits(v_set1(FM_NORMAL_UP)) - (v_bits(t) << FM_MANTISSA)); /* 2^-k */
+    const VU down = (VU)v_bits(t) << FM_MANTISSA; /* unsigned: for NaN it is any number */
+    V scale = v_from_bits((VI)((VU)v_bits(v_set1(FM_NORMAL_UP)) - down)); /* 2^-k */
     V d, n = v_mills(x, square, &d);
     V inverse = v_set1(1) / d, ratio = n * inverse, y = ratio * scale;
     V tail = v_fma(y, g, y);
