@@ -81,7 +81,7 @@ def test_regressor_and_partial_fit(tmp_path, small_chunks, shuffle, y):
 
 
 def test_csr_of_mapped_arrays(tmp_path, small_chunks):
-    S = sp.random_array((400, 30), density=0.2, format="csr", rng=0)
+    S = sp.random(400, 30, density=0.2, format="csr", random_state=0)
     parts = [mapped(tmp_path, name, getattr(S, name)) for name in ("data", "indices", "indptr")]
     M = sp.csr_array(tuple(parts), S.shape)
     for shuffle in (True, "chunks"):
