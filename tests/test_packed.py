@@ -27,27 +27,35 @@ SOURCES = [
 ]
 
 
+CC = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+FLAGS = ["-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-fno-math-errno", "-pthread"]
+FLAGS += ["-Wall", "-Wextra", "-Wno-psabi", f"-I{ROOT / 'src_c'}", f"-I{TESTS}"]
+
+
+def test_packed_kernels_compile_on_the_emulation():
+    flags = [*FLAGS, "-Werror", "-fsyntax-only", "-DFM_AMX=1"]
+    subprocess.run([*CC, *flags, TESTS / "packed_set.c"], check=True)
+
+
 @pytest.mark.slow
 def test_packed_kernels_match_the_emulation(tmp_path):
-    cc = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-    flags = ["-std=gnu11", "-O1", "-g", "-ffp-contract=off", "-fno-math-errno", "-pthread"]
-    flags += ["-Wall", "-Wextra", "-Wno-psabi", f"-I{ROOT / 'src_c'}", f"-I{TESTS}"]
+    flags = list(FLAGS)
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     probe = tmp_path / "probe.c"
     probe.write_text("int main(void) { return 0; }")
-    command = [*cc, *sanitizers, str(probe), "-o", str(tmp_path / "probe")]
+    command = [*CC, *sanitizers, str(probe), "-o", str(tmp_path / "probe")]
     if subprocess.run(command, capture_output=True).returncode == 0:
         flags += sanitizers
 
     def compile_one(numbered):
         number, (source, macros) = numbered
         target = tmp_path / f"{number}.o"
-        subprocess.run([*cc, *flags, *macros, "-c", source, "-o", target], check=True)
+        subprocess.run([*CC, *flags, *macros, "-c", source, "-o", target], check=True)
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, enumerate(SOURCES)))
     program = tmp_path / "packed"
-    subprocess.run([*cc, *flags, *objects, "-lm", "-o", program], check=True)
+    subprocess.run([*CC, *flags, *objects, "-lm", "-o", program], check=True)
     done = subprocess.run([program], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -48,6 +48,7 @@ FM_INLINE M v_lt(V a, V b) { return a < b; }
 FM_INLINE M v_le(V a, V b) { return a <= b; }
 FM_INLINE M v_eq(V a, V b) { return a == b; }
 FM_INLINE V v_select(M m, V a, V b) { return v_from_bits((v_bits(a) & m) | (v_bits(b) & ~m)); }
+FM_INLINE V v_drop(M m, V a) { return v_from_bits(v_bits(a) & ~m); }
 FM_INLINE V v_max(V a, V b) { return v_select(v_lt(b, a), a, b); }
 FM_INLINE V v_min(V a, V b) { return v_select(v_lt(a, b), a, b); }
 FM_INLINE int v_any(M m)
