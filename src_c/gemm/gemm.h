@@ -92,7 +92,10 @@ static __attribute__((noinline)) void fm_thin_rows(int64_t k, int half, T *C, co
  * equal height. */
 FM_INLINE int64_t fm_block_height(int64_t i, int64_t n, int64_t kc, int listed)
 {
-    const int64_t fit = FM_A_BYTES / (kc * (int64_t)sizeof(T)), left = n - i;
+    const int64_t left = n - i;
+    if (!listed && left * kc * (int64_t)sizeof(T) <= FM_A_BYTES)
+        return left; /* without the divisions */
+    const int64_t fit = FM_A_BYTES / (kc * (int64_t)sizeof(T));
     const int64_t most = listed && fit > FM_LISTED_TILES * FM_MR ? FM_LISTED_TILES * FM_MR : fit;
     const int64_t blocks = (left + most - 1) / most;
     const int64_t height = (left / blocks + FM_MR - 1) / FM_MR * FM_MR;
@@ -113,18 +116,19 @@ FM_INLINE void fm_cut_tiles(const fm_cut *cut, const int reads, int half, T *C, 
                             ptrdiff_t step, const T *B, int64_t k, int resume,
                             const fm_epilogue *end)
 {
-    const ptrdiff_t rows = cut->taller * (cut->height + 1);
-    const fm_epilogue below = fm_epilogue_at(end, 1, 0, rows * FM_PANEL);
-    T *C_below = C + rows * FM_PANEL;
-    const T *A_below = A + rows * fm_row_step(reads, step);
-    const int64_t n = cut->tiles - cut->taller;
     void (*const tiles)(int, int, int64_t, T *, const T *, ptrdiff_t, const T *, int64_t, int,
                         const fm_epilogue *) = reads == FM_ALONG_PANEL ? fm_tiles_along_panel
                                                : reads == FM_ACROSS    ? fm_tiles_across
                                                                        : fm_tiles_strided;
-    if (cut->taller)
-        tiles(cut->height + 1, half, cut->taller, C, A, step, B, k, resume, end);
-    tiles(cut->height, half, n, C_below, A_below, step, B, k, resume, &below);
+    if (!cut->taller) {
+        tiles(cut->height, half, cut->tiles, C, A, step, B, k, resume, end);
+        return;
+    }
+    const ptrdiff_t rows = cut->taller * (cut->height + 1);
+    const fm_epilogue below = fm_epilogue_at(end, 1, 0, rows * FM_PANEL);
+    tiles(cut->height + 1, half, cut->taller, C, A, step, B, k, resume, end);
+    tiles(cut->height, half, cut->tiles - cut->taller, C + rows * FM_PANEL,
+          A + rows * fm_row_step(reads, step), step, B, k, resume, &below);
 }
 
 /* The same with lists, one for each tile. */
@@ -144,8 +148,8 @@ static void fm_listed_tiles(const fm_cut *cut, int half, T *C, const T *A, const
 /* C[rows r0..r1, n columns] = epilogue(A B), A (., k) and C in panels of c_panel,
  * a_panel elements, B (k, n) in panels of k rows. reads is FM_ALONG_PANEL for A
  * in panels, FM_ACROSS for A given transposed with a_panel elements between k's.
- * resume: on top of what C holds. all: bias (n padded,), mask and slope like C. lists: room for them, if
- * fm_may_list(k, n).
+ * resume: on top of what C holds. all: bias (n padded,), mask and slope like C. lists: room
+ * for them, if fm_may_list(k, n).
  * Lost: prefetching the next tile's rows of A (Zen 3, f32 and f64 alike). */
 static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff_t a_panel,
                          const T *B, int64_t k, int64_t n, int64_t r0, int64_t r1, int resume,
@@ -206,10 +210,16 @@ static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t n, cons
     for (int64_t s0 = 0; s0 < m; s0 += FM_MC) {
         const int64_t mc = m - s0 < FM_MC ? m - s0 : FM_MC;
         for (int64_t f = 0, p = 0; f < n; f += FM_PANEL, p++) {
-            const fm_cut cut = fm_cut_rows(n - f < FM_PANEL ? n - f : FM_PANEL);
+            const int64_t width = n - f < FM_PANEL ? n - f : FM_PANEL;
             const T *a = A + p * a_panel;
             T *to = C + f * FM_PANEL;
-            if (!lists || lists->n[p][0] < 0)
+            const int listed = lists && lists->n[p][0] >= 0;
+            if (!listed && m <= FM_THIN && !resume) {
+                fm_thin_rows(m, half, to, a, 1, FM_PANEL, B, width, &fm_no_epilogue);
+                continue;
+            }
+            const fm_cut cut = fm_cut_rows(width);
+            if (!listed)
                 fm_cut_tiles(&cut, FM_ACROSS, half, to, a + s0 * FM_PANEL, FM_PANEL,
                              B + s0 * FM_PANEL, mc, resume || s0 > 0, &fm_no_epilogue);
             else if (s0 == 0)

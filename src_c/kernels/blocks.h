@@ -96,6 +96,7 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
 
 /* Of a product: a column of blocks; for backward the activations of one block, too. */
 typedef struct {
+    fm_run_sums gradient;
     T blocks[FM_SHARD_FEATURES * FM_SIDE], acts[FM_BLOCK];
 } fm_block_scratch;
 
@@ -538,44 +539,42 @@ static void fm_sum_packed(const fm_stage *s, int64_t j, int64_t m, T *g)
         v_store(g + v * FM_LANES, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
 }
 
-/* What is to be the gradient: g[0..n), or total with it added. n: a multiple of 16. */
-static T *fm_total(T *total, T *g, int64_t n, int resume)
+/* The sums g[0..n) to where they are kept. n: a multiple of 16. */
+static void fm_keep_sums(T *to, const T *g, int64_t n, int resume)
 {
-    if (!total)
-        return g;
     if (!resume)
-        return memcpy(total, g, (size_t)n * sizeof(T));
-    for (int64_t i = 0; i < n; i += FM_LANES)
-        v_store(total + i, v_load(total + i) + v_load(g + i));
-    return total;
+        memcpy(to, g, (size_t)n * sizeof(T));
+    for (int64_t i = 0; i < n && resume; i += FM_LANES)
+        v_store(to + i, v_load(to + i) + v_load(g + i));
 }
 
-static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first)
+static void fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first,
+                           T *G)
 {
     const int64_t K = s->from->width, M = fm_blocks(s->to->max_rows);
     const fm_bf16 *A = s->from->part[FM_ACTS];
-    T *room = ((fm_block_scratch *)pass->scratch)->blocks;
+    T *sums = pass->step ? G : ((fm_block_scratch *)pass->scratch)->blocks;
     (void)first;
     if (A) {
         fm_begin();
-        fm_multiply_group(room, fm_blocks(u->f1 - u->f0),
+        fm_multiply_group(sums, fm_blocks(u->f1 - u->f0),
                           fm_columns(A, s->from->max_rows, K) + u->f0 * FM_SIDE,
                           fm_blocks(K) * FM_BLOCK, fm_delta_row_pairs(s->to) + u->j * M * FM_BLOCK,
                           FM_BLOCK, fm_blocks(pass->batch->n_rows));
         fm_end();
     } else {
-        fm_gradient_csr(s, pass->batch->buckets, u->j, u->f0, u->f1, room);
+        fm_gradient_csr(s, pass->batch->buckets, u->j, u->f0, u->f1, sums);
     }
-    return fm_total(s->part[FM_GRADIENT] ? fm_weights(s, FM_GRADIENT) + u->at : NULL, room, u->n,
-                    pass->resume);
+    if (!pass->step)
+        fm_keep_sums(G, sums, u->n, pass->resume);
 }
 
-static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u)
+static void fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u, T *g)
 {
-    T *room = ((fm_block_scratch *)pass->scratch)->blocks;
-    fm_sum_packed(s, u->j, pass->batch->n_rows, room);
-    return fm_total(s->part[FM_GRADIENT] ? fm_bias(s, FM_GRADIENT) + u->j * FM_SIDE : NULL, room,
-                    FM_SIDE, pass->resume);
+    T *sums = pass->step ? g : ((fm_block_scratch *)pass->scratch)->blocks;
+    fm_sum_packed(s, u->j, pass->batch->n_rows, sums);
+    if (!pass->step)
+        fm_keep_sums(g, sums, FM_SIDE, pass->resume);
 }
 
 #endif

@@ -4,7 +4,8 @@
  * panels.h or blocks.h. Parameters, the optimizer's state, outputs and losses are
  * floats or doubles in one layout for all (layout.h). Besides these functions it
  * defines fm_value_bytes, fm_param_bytes, fm_scratch_bytes, FM_ROW_STEP, and the
- * kernels fm_gather, fm_forward, fm_forward_csr and fm_backward.
+ * kernels fm_gather, fm_forward, fm_forward_csr and fm_backward. Its scratch begins with
+ * a fm_run_sums.
  */
 #ifndef FM_FAMILY_H
 #define FM_FAMILY_H
@@ -20,6 +21,12 @@ typedef struct {
     int64_t at, n;           /* weights, in a parameter-like part */
 } fm_shard;
 
+/* The gradients of shards that are updated together (gradient.h), dW of all and then db. A
+ * packed family writes whole blocks of them. */
+enum { FM_RUN_ROWS = FM_SHARD_FEATURES + 1 };
+typedef T fm_run_sums[(FM_RUN_ROWS + (FM_PACKED ? FM_PANEL : 0)) *
+                      (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
+
 /* Of what a kernel is called for; a multiple of FM_ROW_STEP is where rows may begin. */
 #define FM_ASSERT_ROWS(value, pass, r0, r1)                                                       \
     FM_ASSERT((r0) >= 0 && (r0) < (r1) && (r0) % FM_ROW_STEP == 0 && (r1) <= (value)->max_rows && \
@@ -32,9 +39,11 @@ static void fm_refresh(const fm_stage *s, const fm_shard *u);
 static void fm_collect_outputs(const fm_value *v, int64_t r0, int64_t r1);
 static void fm_spread_delta(const fm_value *v, int64_t r0, int64_t r1);
 
-/* dW of a shard, and db of its panel: in FM_GRADIENT, or in scratch. first: the shard
- * before was not the one before this, of the same pass. */
-static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first);
-static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u);
+/* dW of a shard, and db of its panel; on top of what is there if the pass resumes. G: in
+ * fm_run_sums, where db comes after all dW, or of a parameter-like part if the pass has no step.
+ * first: the shard before was not the one before this, of the same pass. */
+static void fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first,
+                           T *G);
+static void fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u, T *g);
 
 #endif

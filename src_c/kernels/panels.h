@@ -56,12 +56,9 @@ static size_t fm_param_bytes(int part, const fm_stage *s)
                                                                                         : both;
 }
 
-/* The gradient of a shard, or of its biases, or a sum over parts of the rows. */
-typedef T fm_shard_sums[FM_SHARD_FEATURES * (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
-
 typedef struct {
-    fm_shard_sums gradient;             /* unless it is kept */
-    fm_shard_sums half[FM_PART_LEVELS]; /* the sums over the second halves of the parts */
+    fm_run_sums gradient;             /* unless it is kept */
+    fm_run_sums half[FM_PART_LEVELS]; /* of a shard, the sums over the second halves of the parts */
     fm_feature_rows lists[FM_MAX_PARTS]; /* those of a stage's parts, where fm_lists_features */
 } fm_shard_scratch;
 
@@ -407,12 +404,12 @@ typedef struct {
     const fm_stage *stage;
     const fm_pass *pass;
     const fm_shard *shard;
-    int first;               /* see fm_sum_weights */
+    int first; /* see fm_sum_weights */
     int biases;
-    int64_t n;               /* numbers */
+    int64_t n; /* numbers */
 } fm_summing;
 
-static void fm_sum_parts(const fm_summing *x, int begin, int end, T *G, fm_shard_sums *half)
+static void fm_sum_parts(const fm_summing *x, int begin, int end, T *G, fm_run_sums *half)
 {
     if (end - begin > 1) {
         const int middle = (begin + end) / 2;
@@ -430,23 +427,26 @@ static void fm_sum_parts(const fm_summing *x, int begin, int end, T *G, fm_shard
     }
 }
 
-static T *fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first)
+static void fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first,
+                           T *G)
 {
     const fm_summing what = {s, pass, u, first, 0, u->n};
     fm_shard_scratch *scratch = pass->scratch;
-    T *G = pass->step ? scratch->gradient : fm_weights(s, pass->sums) + u->at;
-    fm_sum_parts(&what, pass->first_part, pass->end_part, G, scratch->half);
-    return G;
+    if (s->parts == 1)
+        fm_sum_part(s, pass, u, first, 0, G);
+    else
+        fm_sum_parts(&what, pass->first_part, pass->end_part, G, scratch->half);
 }
 
-static T *fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u)
+static void fm_sum_biases(const fm_stage *s, const fm_pass *pass, const fm_shard *u, T *g)
 {
     const int64_t N = s->to->width, n = fm_is_narrow(s->to) ? fm_padded(N) : FM_PANEL;
     const fm_summing what = {s, pass, u, 0, 1, n};
     fm_shard_scratch *scratch = pass->scratch;
-    T *g = pass->step ? scratch->gradient : fm_bias(s, pass->sums) + u->j * FM_PANEL;
-    fm_sum_parts(&what, pass->first_part, pass->end_part, g, scratch->half);
-    return g;
+    if (s->parts == 1)
+        fm_sum_bias_part(s, pass, u, 0, g);
+    else
+        fm_sum_parts(&what, pass->first_part, pass->end_part, g, scratch->half);
 }
 
 #endif

@@ -38,15 +38,20 @@ static void fm_refresh_squares(const fm_stage *s, const fm_shard *u)
         }
         return;
     }
-    const T *W = fm_weights(s, FM_PARAMS) + u->j * s->from->width * FM_PANEL;
-    for (int64_t v = 0; v < FM_PANEL && n0 + v < s->to->width; v += FM_LANES) {
-        V sum = v_zero();
-        for (int64_t f = f0; f < f1; f++) {
-            V w = v_load(W + f * FM_PANEL + v);
-            sum = v_fma(w, w, sum);
+    const T *W = fm_weights(s, FM_PARAMS) + u->at;
+    V sum[FM_NV];
+    FM_EACH(v, FM_NV)
+        sum[v] = v_zero();
+    for (int64_t f = f0; f < f1; f++, W += FM_PANEL)
+        FM_EACH(v, FM_NV) {
+            const V w = v_load(W + v * FM_LANES);
+            sum[v] = v_fma(w, w, sum[v]);
         }
-        int64_t left = s->to->width - n0 - v;
-        v_store_part(squares + n0 + v, sum, left < FM_LANES ? (int)left : FM_LANES);
+    FM_EACH(v, FM_NV) {
+        const int64_t left = s->to->width - n0 - v * FM_LANES;
+        if (left > 0)
+            v_store_part(squares + n0 + v * FM_LANES, sum[v],
+                         left < FM_LANES ? (int)left : FM_LANES);
     }
 }
 
