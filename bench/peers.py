@@ -334,8 +334,9 @@ PEERS = {
     )
 }
 
-# distributions whose versions a record holds
-DISTRIBUTIONS = ("fastmlp", "numpy", "scipy", "scikit-learn", "torch", "jax", "onnxruntime")
+# Distributions whose versions a record holds; of fastmlp, which need not be installed, it holds the
+# commit.
+DISTRIBUTIONS = ("numpy", "scipy", "scikit-learn", "torch", "jax", "onnxruntime")
 
 
 def versions():
