@@ -1,8 +1,9 @@
 """One peer in a process of its own, so that no two thread pools share one.
 
 ``Worker`` starts ``python -m bench.worker`` with the thread count in its environment and, on
-Linux, in its affinity mask. Requests and answers are lines of JSON; a worker does nothing between
-requests, so interleaved rounds disturb each other as little as possible.
+Linux, in its affinity mask. Requests and answers are lines of JSON. Between requests a worker is
+stopped: the idle threads of a library spin on after its work (OpenBLAS's for 100 ms, those of ONNX
+Runtime for 50), and would be in the way of whoever is timed next.
 """
 
 import copy
@@ -10,8 +11,10 @@ import ctypes
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +28,7 @@ from .peers import PEERS
 from .shapes import SHAPES, Data, load
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+SPINNING = 0.2  # seconds; waited for where processes cannot be stopped
 
 
 class PeerError(RuntimeError):
@@ -48,6 +52,7 @@ class Worker:
         )
 
     def call(self, task, /, **arguments):
+        self._signal("SIGCONT")
         try:
             self.process.stdin.write(json.dumps([task, arguments]) + "\n")
             self.process.stdin.flush()
@@ -56,15 +61,23 @@ class Worker:
             line = ""
         if not line:
             raise PeerError(f"the process of {self.peer} ended ({self.process.wait()})")
+        self._signal("SIGSTOP")
         answer = json.loads(line)
         if "error" in answer:
             raise PeerError(answer["error"])
         return answer["result"]
 
+    def _signal(self, name):
+        if hasattr(signal, name):
+            self.process.send_signal(getattr(signal, name))
+        elif name == "SIGSTOP":
+            time.sleep(SPINNING)
+
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
+        self._signal("SIGCONT")
         self.process.stdin.close()
         self.process.wait()
 
