@@ -2,6 +2,7 @@
 
 python -m bench                     measure everything, write the record, pictures and README
 python -m bench --quick             under three minutes; leaves the README alone
+python -m bench --only SECTIONS --into RECORD   a part, added to a record
 python -m bench compare OLD NEW     what changed beyond the spread; status 1 if slower
 python -m bench report RECORD       pictures and README from a record
 """
@@ -47,6 +48,12 @@ def parse(argv):
     parser.add_argument("--threads", type=numbers, help="default: 1 and all CPUs, e.g. 1,2")
     parser.add_argument("--rounds", type=int, help="default: 7, quick 3")
     parser.add_argument("--output", type=Path, default=record.RESULTS, help="folder")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="RECORD",
+        help="add to this record instead of writing a new one",
+    )
     commands = parser.add_subparsers(dest="command")
     command = commands.add_parser("compare")
     command.add_argument("old", type=Path)
@@ -55,7 +62,8 @@ def parse(argv):
     command.add_argument("record", type=Path)
     args = parser.parse_args(argv)
 
-    args.complete = not (args.quick or args.only or args.shapes or args.peers or args.rounds)
+    parts = args.quick, args.only, args.shapes, args.peers, args.rounds, args.into
+    args.complete = not any(parts)
     if args.quick:
         skipped = {"xwide"}
         peers = [name for name, peer in PEERS.items() if peer.in_quick]
@@ -70,29 +78,44 @@ def parse(argv):
     return args
 
 
-def measure(args):
+def begin(args):
+    """The record that is measured for, and its path."""
     result = record.new(args.quick)
+    if args.into is None:
+        return result, args.output / (record.stem(result) + ".json")
+    old = record.load(args.into)
+    for past, now in zip(record.circumstances(old), record.circumstances(result), strict=True):
+        if past != now:
+            sys.exit(f"--into {args.into}: was measured with {past}, not {now}")
+    return old, args.into
+
+
+def measure(args, result, path):
+    """Measure section by section, and write the record after each."""
+
+    def keep(section, rows):
+        record.add(result, section, rows)
+        record.save(result, path)
+
     shapes = [SHAPES[name].quick() if args.quick else SHAPES[name] for name in args.shapes]
     peers = available(args.peers)
     for n in args.threads:
         with Workers(peers, n) as workers:
             if "fit" in args.only:
-                result["fit"] += fit.run(workers, shapes, args.rounds)
+                keep("fit", fit.run(workers, shapes, args.rounds))
             if "predict" in args.only:
-                result["predict"] += predict.run(workers, shapes, args.rounds)
+                keep("predict", predict.run(workers, shapes, args.rounds))
             if "many" in args.only:
-                result["many"] += many.run(workers, args.rounds)
+                keep("many", many.run(workers, args.rounds))
             if "growth" in args.only:
-                result["growth"] += growth.run(workers, min(args.rounds, 3))
+                keep("growth", growth.run(workers, min(args.rounds, 3)))
     if "kernels" in args.only:
-        result["kernels"] = kernels.run(
-            shapes, args.threads, args.rounds, 1 if args.quick else None
-        )
+        n_isas = 1 if args.quick else None
+        keep("kernels", kernels.run(shapes, args.threads, args.rounds, n_isas))
     if "roofline" in args.only:
-        result["roofline"] = roofline.run(args.rounds)
+        keep("roofline", roofline.run(args.rounds))
     if "memory" in args.only:
-        result["memory"] = memory.run(shapes, peers, max(args.threads), result["fit"])
-    return result
+        keep("memory", memory.run(shapes, peers, max(args.threads), result["fit"]))
 
 
 def main(argv=None):
@@ -103,19 +126,21 @@ def main(argv=None):
     if args.command == "report":
         result, path = record.load(args.record), args.record
     else:
-        result = measure(args)
-        path = record.save(result, args.output)
+        result, path = begin(args)
+        measure(args, result, path)
         print(f"\nrecord: {path}")
     print("\n" + report.markdown(result) + "\n")
-    for warning in report.warnings(result):
-        print(f"Beware: {warning}.")
+    pictures = []
     try:
-        for picture in plots.draw(result, path.with_suffix("")):
-            print(f"picture: {picture}")
+        pictures = plots.draw(result, path.with_suffix(""))
     except ImportError as error:
         print(f"no pictures: {error}")
-    if args.complete and not result["quick"] and not report.refresh_readme(result):
-        print(f"{report.README} has no {report.BEGIN} ... {report.END}: not refreshed")
+    for picture in pictures:
+        print(f"picture: {picture}")
+    if args.complete and not result["quick"]:
+        roofs = (picture for picture in pictures if picture.suffix == ".svg")
+        if not report.refresh_readme(result, next(roofs, None)):
+            print(f"{report.README} has no {report.END}: not refreshed")
     return 0
 
 

@@ -1,9 +1,10 @@
 """The kernels alone: a run of ``Net.train`` steps as a share of the FMA peak.
 
-The peak is measured in the same rounds by peak.c, compiled on the fly for the kernel set's vector
-width. Only the matrix products count as work (``Shape.flops``): activations, loss, optimizer and
-the gathering of rows are time without work, so 100 % is out of reach. The data is synthetic: zeros
-in real data would be work that is counted but not done.
+The peak is that of as many threads, measured in the same rounds by peak.c, compiled on the fly for
+the kernel set's vector width. A step too small to be shared runs on one thread whatever is asked
+for, which "busy" tells. Only the matrix products count as work (``Shape.flops``): activations,
+loss, optimizer and the gathering of rows are time without work, so 100 % is out of reach. The data
+is synthetic: zeros in real data would be work that is counted but not done.
 """
 
 import platform

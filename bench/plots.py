@@ -1,13 +1,17 @@
 """The pictures of a record."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from .record import was_shared
 from .shapes import SHAPES
 
 COLORS = {
     "fastmlp f32": "#0b6fa4",
     "fastmlp f64": "#66b2d6",
     "fastmlp bf16": "#08405f",
+    "fastmlp f32 avx2": "#5b8db8",
     "fastmlp f32 chunks": "#12a5a5",
     "scikit-learn f32": "#e8a33d",
     "scikit-learn f64": "#b9770e",
@@ -21,16 +25,22 @@ GREY = "#6b7280"
 
 
 def draw(record, stem):
-    """Save <stem>-fit.png, -predict.png, ... for each section that has rows; returns the paths."""
+    """Save <stem>-fit.png, -predict.png, ... for each section that has rows; returns the paths.
+
+    The roofline is an SVG, which the README shows.
+    """
+    from matplotlib import rc_context
+
     paths = []
-    for section, draw_section in (
-        ("fit", draw_fit),
-        ("predict", draw_predict),
-        ("kernels", draw_kernels),
-        ("growth", draw_growth),
+    for section, draw_section, ending in (
+        ("fit", draw_fit, "png"),
+        ("predict", draw_predict, "png"),
+        ("kernels", draw_kernels, "png"),
+        ("growth", draw_growth, "png"),
+        ("roofline", draw_roofline, "svg"),
     ):
         if record[section]:
-            paths.append(stem.with_name(f"{stem.name}-{section}.png"))
+            paths.append(stem.with_name(f"{stem.name}-{section}.{ending}"))
             figure = draw_section(record)
             machine = record["machine"]
             figure.text(
@@ -38,7 +48,10 @@ def draw(record, stem):
                 f"{machine['cpu']}, commit {record['commit']}, {record['date'][:10]}",
                 ha="right", va="bottom", fontsize="x-small", color=GREY,
             )  # fmt: skip
-            figure.savefig(paths[-1], dpi=120)
+            with rc_context({"svg.hashsalt": "fastmlp", "svg.fonttype": "none"}):
+                figure.savefig(
+                    paths[-1], dpi=120, metadata={"Date": None} if ending == "svg" else {}
+                )
     return paths
 
 
@@ -131,7 +144,7 @@ def draw_predict(record):
 
 def draw_kernels(record):
     """Share of the FMA peak by shape: one panel per dtype, one bar per kernel set and threads."""
-    rows = record["kernels"]
+    rows = [row for row in record["kernels"] if was_shared(row)]
     shapes = list(dict.fromkeys(row["shape"] for row in rows))
     dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
     series = list(dict.fromkeys((row["isa"], row["threads"]) for row in rows))
@@ -150,7 +163,8 @@ def draw_kernels(record):
             heights = [share.get(name, 0) for name in shapes]
             bars = axes.bar(x, heights, width * 0.92, color=shades[i % len(shades)])
             bars.set_label(f"{isa}, {threads} thread{'s' if threads > 1 else ''}")
-            axes.bar_label(bars, [f"{h:.0f}" for h in heights], fontsize=7, color=GREY)
+            labels = [f"{h:.0f}" if h else "" for h in heights]
+            axes.bar_label(bars, labels, fontsize=7, color=GREY)
         _plain(axes, f"Whole training step, {dtype}, share of the FMA peak")
         axes.set_xticks(range(len(shapes)), [f"{n}\n{SHAPES[n].label}" for n in shapes])
         axes.set_ylim(0, 100)
@@ -186,4 +200,50 @@ def draw_growth(record):
         _plain(axes, f"One epoch of {SHAPES['tab'].label}")
         axes.set(xscale="log", yscale="log", xlabel=name, ylabel="nanoseconds per row")
         axes.legend(frameon=False, fontsize="small", loc="best")
+    return figure
+
+
+def draw_roofline(record):
+    """Speed of training steps against their work per byte, under what limits it; one thread.
+
+    A point for each shape of the kernels, in float32 by the best kernel set, and a line of one
+    network in mini-batches of several sizes.
+    """
+    rows = record["roofline"]
+    reads = [row for row in rows if "level" in row]
+    steps = [row for row in rows if "level" not in row]
+    peak = np.median([row["peak"] for row in steps])
+    x = np.geomspace(0.15, 300, 200)
+    figure = _figure(9, 5)
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    for row, style in zip(reads, ("-", "--", ":"), strict=False):
+        roof = np.minimum(peak, row["gbps"] * x)
+        label = f"reading {row['level']}: {row['gbps']:.0f} GB/s"
+        axes.loglog(x, roof, style, color=GREY, linewidth=1.5, label=label)
+    axes.text(x[-1], peak * 1.06, f"FMA peak: {peak:.0f} GFLOPS", ha="right", color=GREY)
+
+    sizes = [replace(SHAPES[row["shape"]], batch_size=row["batch_size"]) for row in steps]
+    line = [(shape.intensity(4), row["gflops"]) for shape, row in zip(sizes, steps, strict=True)]
+    name, n = sizes[0].name, [shape.batch_size for shape in sizes]
+    label = f"{name}, mini-batches of {n[0]} to {n[-1]} rows"
+    axes.plot(*zip(*line, strict=True), "o-", color="#66b2d6", markersize=4, label=label)
+
+    one = [row for row in record["kernels"] if (row["threads"], row["dtype"]) == (1, "f32")]
+    points = [
+        (SHAPES[row["shape"]].intensity(4), row["gflops"], row["shape"])
+        for row in one
+        if row["isa"] == steps[0]["isa"]
+    ]
+    for at, speed, name in points:
+        axes.plot(at, speed, "o", color="#0b6fa4", markersize=7)
+        axes.annotate(
+            name, (at, speed), xytext=(5, -12), textcoords="offset points", color="#0b6fa4"
+        )
+    axes.set(xlabel="operations per byte read or written", ylabel="GFLOPS")
+    axes.set(xlim=(x[0], x[-1]), ylim=(2, 2 * peak))
+    axes.set_title("Training steps in float32, one thread", loc="left", fontweight="bold")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.legend(frameon=False, loc="lower right")
     return figure

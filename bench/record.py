@@ -13,8 +13,8 @@ from .peers import versions
 RESULTS = Path(__file__).with_name("results")
 SECTIONS = ("fit", "predict", "many", "kernels", "growth", "memory", "roofline")
 # fields of a row that are results; the others say what was measured
-MEASURED = {"median", "q1", "q3", "rounds", "others", "latency", "cpus", "loss", "megabytes"}
-MEASURED |= {"gflops", "peak", "gbps", "intensity"}
+MEASURED = {"median", "q1", "q3", "rounds", "busy", "others", "latency", "cpus", "loss"}
+MEASURED |= {"gflops", "peak", "gbps", "megabytes"}
 SMALLEST_CHANGE = 0.05
 
 
@@ -36,10 +36,13 @@ def machine():
 
 
 def _cpu_name():
+    """As the system calls it; on x86 with the numbers, which a virtual machine does not hide."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+        facts = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+        numbers = ", family {cpu family} model {model}" if "cpu family" in facts else ""
+        return (facts["model name"] + numbers.format_map(facts)).strip()
+    except (OSError, KeyError):
         pass
     try:
         return _output("sysctl", "-n", "machdep.cpu.brand_string")
@@ -82,9 +85,25 @@ def stem(record):
     return ("quick-" if record["quick"] else "") + "-".join(parts)
 
 
-def save(record, folder=RESULTS):
-    """Write a record into a folder; returns the path."""
-    path = Path(folder, stem(record) + ".json")
+def was_shared(row):
+    """Whether the threads of a kernel's row worked: a step may be too small to be shared."""
+    return row["threads"] == 1 or row.get("busy", row["threads"]) > 1.2
+
+
+def add(record, section, rows):
+    """Add rows to a section; those that measured the same before are replaced."""
+    new = {identity(section, row) for row in rows}
+    record[section] = [row for row in record[section] if identity(section, row) not in new] + rows
+
+
+def circumstances(record):
+    """What has to be the same for rows to stand in one record."""
+    machine = {key: value for key, value in record["machine"].items() if key != "load"}
+    return [machine] + [record[key] for key in ("commit", "quick", "python", "versions")]
+
+
+def save(record, path):
+    """Write a record."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = {key: value for key, value in record.items() if key not in SECTIONS}
     text = json.dumps(head, indent=1)[:-2]
@@ -92,7 +111,6 @@ def save(record, folder=RESULTS):
         rows = ",\n  ".join(json.dumps(_rounded(row)) for row in record[section])
         text += f',\n "{section}": [\n  {rows}\n ]'
     path.write_text(text + "\n}\n")
-    return path
 
 
 def _rounded(row):

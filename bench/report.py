@@ -1,18 +1,21 @@
 """A record as text: the README's tables and what the commands print."""
 
+import os
 import re
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 from .latency import SHARED
-from .record import MEASURED, compare
+from .record import MEASURED, SECTIONS, compare, was_shared
 from .shapes import SHAPES
 
 README = Path(__file__).parent.parent / "README.md"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-TIMED = ("fit", "predict", "kernels")
+# Around the tables of a record; the first names the kind of CPU, each of which has its own.
+BEGIN, END = "<!-- bench:begin {} -->", "<!-- bench:end -->"
 DISTURBED = 0.05
 APART = "CPUs apart"
+ALONE = "one thread"
 
 # Columns of the tables: the peer and whose time its ratio compares with.
 FIT_COLUMNS = (
@@ -37,14 +40,14 @@ PREDICT_COLUMNS = (
 
 
 def markdown(record):
-    """The block between the README's markers."""
-    timed = [row for section in TIMED for row in record[section]]
+    """The block between the README's markers: times with as many threads as were measured."""
+    timed = record["fit"] + record["predict"]
     threads = max((row["threads"] for row in timed), default=1)
     machine = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     spreads = [(row["q3"] - row["q1"]) / row["median"] for row in record["fit"]]
     lines = [
-        f"{machine['cpu']}, {threads} threads for everybody; {versions}; commit"
+        f"{machine['cpu']}, {_threads(threads)} for everybody; {versions}; commit"
         f" {record['commit']}, {record['date'][:10]}. Medians of interleaved rounds, the quartiles"
         f" typically {statistics.median(spreads or [0]):.1%} apart. In brackets: how many times as"
         " long as fastmlp at the same precision. **Bold: the peer is faster.**",
@@ -54,15 +57,18 @@ def markdown(record):
             f" {APART}: how far, in nanoseconds that a cache line takes from one to another and"
             f" back; where they share a cache, below {SHARED}."
         )
+    lines[0] += "".join(f" Beware: {warning}." for warning in warnings(record))
     best = [row for row in record["kernels"] if row["isa"] == record["kernels"][0]["isa"]]
-    return "\n".join(lines + _timed(record | {"kernels": best}, threads))
+    return "\n".join(lines + _timed(record, threads) + _kernels(best))
 
 
 def every_figure(record):
     """All figures of a record, for the documentation."""
     lines = []
-    for threads in sorted({row["threads"] for section in TIMED for row in record[section]}):
+    for threads in sorted({row["threads"] for row in record["fit"] + record["predict"]}):
         lines += ["", f"### {_threads(threads)}", *_timed(record, threads)]
+    if record["kernels"]:
+        lines += ["", "### Kernels", *_kernels(record["kernels"])]
     for section, title, label, figure in (
         ("many", "Fits side by side by joblib, milliseconds each", _many_label, "median"),
         ("growth", "Nanoseconds per row of an epoch", _growth_label, "median"),
@@ -81,15 +87,18 @@ def _threads(n):
 
 def _timed(record, threads):
     lines = []
-    if record["fit"]:
-        lines += ["", "Whole `fit`, microseconds per mini-batch step (ReLU, Adam):", ""]
-        lines += _times(record["fit"], threads, FIT_COLUMNS, _fit_label)
-    if record["predict"]:
-        lines += ["", "`predict_proba`, microseconds per call:", ""]
-        lines += _times(record["predict"], threads, PREDICT_COLUMNS, _predict_label)
-    if record["kernels"]:
-        lines += ["", "The kernels alone, share of the measured FMA peak in a training step:", ""]
-        lines += _shares(record["kernels"], threads)
+    for section, title, columns, label in (
+        (
+            "fit",
+            "Whole `fit`, microseconds per mini-batch step (ReLU, Adam)",
+            FIT_COLUMNS,
+            _fit_label,
+        ),
+        ("predict", "`predict_proba`, microseconds per call", PREDICT_COLUMNS, _predict_label),
+    ):
+        rows = [row for row in record[section] if row["threads"] == threads]
+        if rows:
+            lines += ["", f"{title}, {_threads(threads)}:", "", *_times(rows, columns, label)]
     return lines
 
 
@@ -133,21 +142,20 @@ def _roofline(rows):
         else [
             f"{row['shape']}, batch {row['batch_size']:,}",
             f"{row['gflops']:.1f} GFLOPS of {row['peak']:.0f}",
-            f"{row['intensity']:.2f}",
+            f"{replace(SHAPES[row['shape']], batch_size=row['batch_size']).intensity(4):.2f}",
         ]
         for row in rows
     ]
     return _table(["speed", "operations per byte"], lines)
 
 
-def _times(rows, threads, columns, label):
+def _times(rows, columns, label):
     """One line per label, one column per peer that has a figure."""
     lines, apart = {}, {}
     for row in rows:
-        if row["threads"] == threads:
-            lines.setdefault(label(row), {})[row["peer"]] = row["median"]
-            if "cpus" in row:
-                apart.setdefault(label(row), []).append(row["latency"])
+        lines.setdefault(label(row), {})[row["peer"]] = row["median"]
+        if "cpus" in row:
+            apart.setdefault(label(row), []).append(row["latency"])
     columns = [c for c in columns if any(c[0] in times for times in lines.values())]
     cells = [
         [name]
@@ -163,15 +171,24 @@ def _range_of(nanoseconds):
     return low if low == high else f"{low} to {high}"
 
 
-def _shares(rows, threads):
-    """One line per kernel set and dtype, one column per shape."""
+def _kernels(rows):
+    """One line per kernel set, dtype and number of threads, one column per shape."""
+    if not rows:
+        return []
     lines = {}
     for row in rows:
-        if row["threads"] == threads:
-            line = lines.setdefault(f"{row['isa']} {row['dtype']}", {})
-            line[row["shape"]] = f"{100 * row['gflops'] / row['peak']:.0f} %"
+        line = lines.setdefault(f"{row['isa']} {row['dtype']}, {_threads(row['threads'])}", {})
+        line[row["shape"]] = _share(row)
     shapes = list(dict.fromkeys(name for line in lines.values() for name in line))
-    return _table(shapes, [[k] + [line.get(n, "-") for n in shapes] for k, line in lines.items()])
+    title = "The kernels alone, share of the FMA peak of as many threads in a training step"
+    if not all(map(was_shared, rows)):
+        title += f" ({ALONE}: steps were not shared)"
+    table = [[k] + [line.get(n, "-") for n in shapes] for k, line in lines.items()]
+    return ["", title + ":", "", *_table(shapes, table)]
+
+
+def _share(row):
+    return f"{100 * row['gflops'] / row['peak']:.0f} %" if was_shared(row) else ALONE
 
 
 def _table(heads, lines):
@@ -201,7 +218,7 @@ def number(value):
 
 def warnings(record):
     """What a reader of the record has to know before believing it."""
-    rows = [row for section in TIMED for row in record[section]]
+    rows = [row for section in SECTIONS for row in record[section] if "others" in row]
     disturbed = [row for row in rows if row["others"] > DISTURBED]
     if disturbed:
         yield (
@@ -210,16 +227,30 @@ def warnings(record):
         )
     if record["commit"].endswith("+"):
         yield "files differ from the commit"
+    if "-DFM_ASSERTIONS" in record["machine"].get("build", ""):
+        yield "the engine was built with assertions, which take time"
 
 
-def refresh_readme(record, path=README):
-    """Replace what stands between the markers. Returns whether they were there."""
+def kind(record):
+    """The kind of CPU, of each of which the README has one record."""
+    return f"{record['machine']['cpu']}, {record['machine']['isas'][0]}"
+
+
+def refresh_readme(record, picture=None, path=README):
+    """Replace the block of this kind of CPU, or add one after the last; False if there is none."""
     text = path.read_text() if path.is_file() else ""
-    if BEGIN not in text or END not in text:
+    begin, (before, end, after) = BEGIN.format(kind(record)), text.rpartition(END)
+    if not end:
         return False
-    block = f"{BEGIN}\n{markdown(record)}\n{END}"
-    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
-    path.write_text(re.sub(pattern, lambda match: block, text, flags=re.DOTALL))
+    block = f"{begin}\n{markdown(record)}\n"
+    if picture:
+        block += f"\n![Roofline]({Path(os.path.relpath(picture, path.parent)).as_posix()})\n"
+    if begin in text:
+        pattern = re.escape(begin) + ".*?" + re.escape(END)
+        text = re.sub(pattern, lambda match: block + END, text, flags=re.DOTALL)
+    else:
+        text = f"{before}{end}\n\n### {kind(record)}\n\n{block}{END}{after}"
+    path.write_text(text)
     return True
 
 

@@ -2,15 +2,15 @@
 
 The roofline model (Williams, Waterman, Patterson 2009, CACM 52): the work per byte that is moved
 bounds the speed, by bandwidth where it is little, by the arithmetic where it is much. A step moves
-every weight a fixed number of times, so its work per byte grows with the mini-batch. The network is
-that of ``wide``, whose weights and optimizer state stay in the last cache.
+every weight a fixed number of times, so its work per byte (``Shape.intensity``) grows with the
+mini-batch. The network is that of ``wide``, whose weights and optimizer state stay in the last
+cache.
 """
 
 import subprocess
 import tempfile
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 
 from .kernels import compile_peak, peak, steps
 from .rounds import interleave
@@ -19,16 +19,6 @@ from .shapes import SHAPES
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # Bytes that are read again and again: they stay in L2, in the last cache, and in neither.
 READ = {"L2": 256 * 1024, "last cache": 8 * 1024**2, "memory": 512 * 1024**2}
-# Times that a number for each weight is read or written: W forward, W^T backward; W, m and v read
-# and written by the update, W^T written. The first layer has no W^T.
-MOVES, MOVES_OF_FIRST = 9, 7
-
-
-def intensity(shape, item_size):
-    """Floating-point operations per byte of weights and optimizer state that a step moves."""
-    weights = [a * b for a, b in pairwise((*shape.units[:-1], shape.n_outputs))]
-    moved = MOVES * sum(weights) - (MOVES - MOVES_OF_FIRST) * weights[0]
-    return shape.flops() / (item_size * moved)
 
 
 def run(rounds, say=print):
@@ -60,7 +50,7 @@ def run(rounds, say=print):
             }
             results = interleave(runs, rounds, 1e-6)
             row = {"shape": shape.name, "isa": isa, "batch_size": batch_size, "threads": 1}
-            row |= results["steps"] | {"intensity": intensity(shape, 4)}
+            row |= results["steps"]
             row["gflops"] = 1e-3 * shape.flops() / row["median"]
             row["peak"] = 1e-3 * 1e9 / results["peak"]["median"]
             rows.append(row)

@@ -2,7 +2,6 @@
 
 import random
 import statistics
-import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -15,17 +14,16 @@ from .worker import PeerError, Worker
 
 # A run that took PATIENCE seconds in FEWEST rounds is spared the others.
 PATIENCE, FEWEST = 15.0, 3
-EACH_TIME = ("seconds", "others", "apart")
-PAUSE = 0.05  # seconds; lets the spinning threads of the peer before fall asleep
+EACH_TIME = ("seconds", "busy", "others", "apart")
 
 
 def interleave(runs, rounds, unit=1.0, say=print):
     """{name: callable} -> {name: summary of their seconds in the given unit, and their answer}.
 
-    A callable returns a dict with "seconds", "others" (the CPU share of foreign processes, of
-    which the mean is kept) and anything else. Every round runs each once, in an order drawn anew,
-    so that a slow minute of the machine hits all of them alike. One that raises PeerError is left
-    out with all its rounds, and said so. Slow ones get fewer rounds; the summary says how many.
+    A callable returns what Stopwatch.times does, of which the means of "busy" and "others" are
+    kept, and anything else. Every round runs each once, in an order drawn anew, so that a slow
+    minute of the machine hits all of them alike. One that raises PeerError is left out with all its
+    rounds, and said so. Slow ones get fewer rounds; the summary says how many.
     Before each run it is measured how far apart the CPUs are (latency.py): "latency" is the median
     in nanoseconds, "cpus" says near, far or both.
     """
@@ -38,7 +36,6 @@ def interleave(runs, rounds, unit=1.0, say=print):
         ]
         rng.shuffle(order)
         for name in order:
-            time.sleep(PAUSE)
             apart = {"apart": latency.measure()}
             try:
                 answers[name].append(runs[name]() | apart)
@@ -47,7 +44,8 @@ def interleave(runs, rounds, unit=1.0, say=print):
                 del answers[name]
     return {
         name: summary([a["seconds"] for a in given], unit)
-        | {"others": round(statistics.fmean(a["others"] for a in given), 3)}
+        | {"busy": round(statistics.fmean(a["busy"] for a in given), 2)}
+        | {"others": round(max(statistics.fmean(a["others"] for a in given), 0.0), 3)}
         | _apart([a["apart"] for a in given if a["apart"] is not None])
         | {key: value for key, value in given[-1].items() if key not in EACH_TIME}
         for name, given in answers.items()

@@ -72,7 +72,7 @@ def benchmarks(folder):
         lines += [f"Beware: {warning}." for warning in report.warnings(result)]
         for picture in plots.draw(result, folder / record.stem(result)):
             kind = picture.stem.rpartition("-")[2]
-            lines += ["", f"![{kind}, relative to fastmlp](/{folder.name}/{picture.name})"]
+            lines += ["", f"![{kind}](/{folder.name}/{picture.name})"]
         lines += [report.every_figure(result), ""]
     return "\n".join(lines)
 

@@ -17,8 +17,7 @@ from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 
-from bench import record
-from bench.plots import COLORS
+from bench import plots, record
 from bench.shapes import SHAPES
 from fastmlp import MLPClassifier, MLPRegressor
 from fastmlp._parameters import ACTIVATIONS, LOSSES, SCHEDULES
@@ -187,7 +186,7 @@ def speed():
         }
         bars = ax.barh(peers, [times[p] / times[peers[0]] for p in peers], 0.6)
         for bar, peer in zip(bars, peers, strict=True):
-            bar.set_color(COLORS[peer])
+            bar.set_color(plots.COLORS[peer])
         ax.bar_label(bars, [f"{times[p]:,.0f}" for p in peers], padding=3, color=GREY)
         ax.set(title=f"{name}\n{SHAPES[name].label}", xticks=[])
         ax.title.set_fontsize(10)
@@ -200,30 +199,8 @@ def speed():
 
 
 def roofline():
-    """Speed of a training step against its work per byte, under what limits it."""
-    rows = newest("roofline")["roofline"]
-    reads = [row for row in rows if "level" in row]
-    steps = [row for row in rows if "level" not in row]
-    peak = np.median([row["peak"] for row in steps])
-    x = np.geomspace(0.08, 400, 200)
-    fig, axes = figure(8.5, 4.6)
-    for row, style in zip(reads, ("-", "--", ":"), strict=True):
-        roof = np.minimum(peak, row["gbps"] * x)
-        label = f"reading {row['level']}: {row['gbps']:.0f} GB/s"
-        axes.loglog(x, roof, style, color=GREY, linewidth=1.5, label=label)
-    axes.text(400, peak * 1.06, f"FMA peak: {peak:.0f} GFLOPS", ha="right", color=GREY)
-    points = [(row["intensity"], row["gflops"]) for row in steps]
-    axes.plot(*zip(*points, strict=True), "o", color=BLUE, markersize=7)
-    for row, point in zip(steps, points, strict=True):
-        text = f"{row['batch_size']}"
-        offset = {"xytext": (7, -11), "textcoords": "offset points"}
-        axes.annotate(text, point, color=BLUE, fontsize=9, **offset)
-    axes.set(xlabel="operations per byte of weights and optimizer state", ylabel="GFLOPS")
-    axes.set(xlim=(x[0], x[-1]), ylim=(2, 2 * peak))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.legend(frameon=False, loc="lower right")
-    return fig
+    """The newest record's."""
+    return plots.draw_roofline(newest("roofline", "kernels"))
 
 
 PICTURES = (activations, losses, panels, roofline, scaling, schedules, speed, step)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 # Last, so that an installed fastmlp is not hidden by the one beside bench/.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from bench import latency, record, report, rounds, worker
+from bench import __main__ as command_line
+from bench import clock, latency, plots, record, report, rounds, worker
 from bench.shapes import SHAPES, load
 
 
@@ -26,6 +28,17 @@ def make_record(*fit_rows, **changes):
     head = {"date": "2026-01-02T03:04:05+00:00", "commit": "abc", "quick": False}
     sections = {section: [] for section in record.SECTIONS} | {"fit": list(fit_rows)}
     return head | {"machine": machine, "versions": {"numpy": "2.0"}} | sections | changes
+
+
+def kernel_row(shape, gflops, threads=2):
+    row = {"shape": shape, "isa": "avx2", "dtype": "f32", "threads": threads, "median": 1.0}
+    busy = 1.0 if shape == "iris" else threads
+    return row | {"gflops": gflops, "peak": 110.0 * threads, "busy": busy, "others": 0.0}
+
+
+def took(seconds):
+    """What a run of interleaved rounds answers."""
+    return {"seconds": seconds, "busy": 1.5, "others": 0.0}
 
 
 def verdicts(old, new):
@@ -74,12 +87,32 @@ def test_comparison_counts_our_own_losses_only():
 
 def test_record_survives_the_file(tmp_path):
     saved = make_record(fit_row(median=1 / 3), fit_row(threads=1))
-    path = record.save(saved, tmp_path)
-    assert path.name == "2026-01-02-some-cpu-abc.json"
+    assert record.stem(saved) == "2026-01-02-some-cpu-abc"
+    path = tmp_path / "results" / "record.json"
+    record.save(saved, path)
     loaded = record.load(path)
     assert loaded["fit"][0]["median"] == 0.33333
     assert loaded["fit"][1] == json.loads(json.dumps(saved["fit"][1]))
     assert loaded.keys() == saved.keys()
+
+
+def test_rows_are_added_to_a_record():
+    saved = make_record(fit_row(), fit_row(threads=1))
+    record.add(saved, "fit", [fit_row(threads=1, median=7.0), fit_row("torch f32")])
+    assert saved["fit"] == [fit_row(), fit_row(threads=1, median=7.0), fit_row("torch f32")]
+
+
+def test_only_what_was_measured_alike_is_added(tmp_path):
+    here = record.new(quick=False)
+    path = tmp_path / "record.json"
+    args = command_line.parse(["--into", str(path)])
+    assert not args.complete
+    record.save(here, path)
+    assert command_line.begin(args) == (record.load(path), path)
+    for change in ({"commit": "0000000000"}, {"machine": here["machine"] | {"build": "gcc"}}):
+        record.save(here | change, path)
+        with pytest.raises(SystemExit, match=r"was measured with .*(0000000000|gcc)"):
+            command_line.begin(args)
 
 
 def test_table_marks_the_rows_that_are_lost():
@@ -127,28 +160,61 @@ def test_latency_is_measured_where_there_are_two_CPUs(monkeypatch):
 
 
 def test_kernels_are_stated_as_share_of_peak():
-    row = {"shape": "tab", "isa": "avx2", "dtype": "f32", "threads": 2, "others": 0.0}
-    row |= {"median": 1.0, "gflops": 154.0, "peak": 220.0}
-    other = row | {"dtype": "f64", "gflops": 55.0, "peak": 110.0}
-    text = report.markdown(make_record(fit_row(), kernels=[row, other, row | {"isa": "generic"}]))
-    assert "| avx2 f32 | 70 % |" in text
-    assert "| avx2 f64 | 50 % |" in text
+    row = kernel_row("tab", 154.0)
+    rows = [row, row | {"dtype": "f64", "peak": 308.0}, row | {"isa": "generic"}]
+    rows += [kernel_row("iris", 33.0), kernel_row("iris", 33.0, threads=1)]
+    text = report.markdown(make_record(fit_row(), kernels=rows))
+    assert "|  | tab | iris |" in text
+    assert "| avx2 f32, 2 threads | 70 % | one thread |" in text
+    assert "| avx2 f64, 2 threads | 50 % | - |" in text
+    assert "| avx2 f32, 1 thread | - | 30 % |" in text
+    assert "generic" not in text
+    assert "| generic f32, 2 threads | 70 % |" in report.every_figure(make_record(kernels=rows))
+
+
+def test_roofline_has_a_point_for_each_shape():
+    reads = [{"level": level, "gbps": 90.0, "threads": 1} for level in ("L2", "memory")]
+    steps = [kernel_row("wide", 50.0, threads=1) | {"batch_size": n} for n in (1, 64)]
+    kernels = [kernel_row(name, 60.0, threads=1) for name in ("tab", "mnist")]
+    kernels += [kernel_row("deep", 60.0), kernel_row("calif", 60.0, threads=1) | {"isa": "generic"}]
+    result = make_record(roofline=reads + steps, kernels=kernels)
+    (axes,) = plots.draw_roofline(result).axes
+    assert [text.get_text() for text in axes.texts] == ["FMA peak: 110 GFLOPS", "tab", "mnist"]
+    assert "| wide, batch 64 | 50.0 GFLOPS of 110 |" in report.every_figure(result)
+
+
+def test_operations_per_byte_of_a_step():
+    # 20-100-1, 200 rows: W of the first layer moves 7 times, of the second 9; X 4 times, each of
+    # the 101 outputs 7 times
+    moves = 7 * 2000 + 9 * 100 + 200 * (4 * 20 + 7 * 101)
+    assert SHAPES["tab"].intensity(4) == SHAPES["tab"].flops() / (4 * moves)
 
 
 def test_readme_is_refreshed_between_its_markers(tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report.BEGIN}\nother figures\n{report.END}\nafter\n")
+    ours, theirs = map(report.BEGIN.format, ("Some CPU, avx2", "Other CPU, neon"))
+    other = f"{theirs}\nits figures\n{report.END}\n"
+    readme.write_text(f"before\n{ours}\nold figures\n{report.END}\nbetween\n{other}after\n")
     result = make_record(fit_row())
     for _ in range(2):  # the second time changes nothing
-        assert report.refresh_readme(result, readme)
-        text = readme.read_text()
-        assert text.startswith("before\n" + report.BEGIN)
-        assert text.endswith(report.END + "\nafter\n")
-        assert report.markdown(result) in text
-        assert "other figures" not in text
+        assert report.refresh_readme(result, tmp_path / "results" / "roof.svg", readme)
+        block = f"{report.markdown(result)}\n\n![Roofline](results/roof.svg)\n"
+        text = f"before\n{ours}\n{block}{report.END}\nbetween\n{other}after\n"
+        assert readme.read_text() == text
     readme.write_text("no markers")
-    assert not report.refresh_readme(result, readme)
+    assert not report.refresh_readme(result, None, readme)
     assert readme.read_text() == "no markers"
+
+
+def test_a_kind_of_CPU_that_is_new_comes_last_in_the_readme(tmp_path):
+    readme = tmp_path / "README.md"
+    other = f"{report.BEGIN.format('Other CPU, neon')}\nits figures\n{report.END}\n"
+    readme.write_text(f"before\n{other}after\n")
+    result = make_record(fit_row())
+    assert report.refresh_readme(result, None, readme)
+    begin = report.BEGIN.format("Some CPU, avx2")
+    block = f"### Some CPU, avx2\n\n{begin}\n{report.markdown(result)}\n{report.END}\n"
+    assert readme.read_text() == f"before\n{other}\n{block}after\n"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +228,15 @@ def test_three_digits(value, text):
 def test_a_record_that_was_disturbed_says_so():
     calm, disturbed = fit_row(), fit_row(threads=1) | {"others": 0.5}
     assert list(report.warnings(make_record(calm))) == []
-    assert "1 of 2 rows" in next(report.warnings(make_record(calm, disturbed)))
+    disturbed = make_record(calm, disturbed)
+    assert "1 of 2 rows" in next(report.warnings(disturbed))
+    assert "Beware: 1 of 2 rows" in report.markdown(disturbed)
+
+
+def test_a_record_of_a_development_build_says_so():
+    result = make_record(fit_row())
+    result["machine"]["build"] = "gcc -O2 -DFM_ASSERTIONS -pthread"
+    assert "with assertions" in next(report.warnings(result))
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -185,31 +259,29 @@ def test_flops_of_a_step():
 
 
 def test_a_peer_that_dies_costs_its_own_rows_only(monkeypatch):
-    monkeypatch.setattr(rounds, "PAUSE", 0.0)
     left = iter([1.0])  # one round, then the process is gone
 
     def dies():
         try:
-            return {"seconds": next(left), "others": 0.0}
+            return took(next(left))
         except StopIteration:
             raise worker.PeerError("the process ended") from None
 
     seconds = iter([3.0, 1.0, 2.0])
-    runs = {"lives": lambda: {"seconds": next(seconds), "others": 0.0}, "dies": dies}
+    runs = {"lives": lambda: took(next(seconds)), "dies": dies}
     lines = []
     apart = iter([60.0, 70.0, 300.0, 50.0])
     monkeypatch.setattr(latency, "measure", lambda: next(apart, 50.0))
     results = rounds.interleave(runs, 3, say=lines.append)
-    times = {"median": 2.0, "q1": 1.5, "q3": 2.5, "rounds": 3, "others": 0.0}
+    times = {"median": 2.0, "q1": 1.5, "q3": 2.5, "rounds": 3, "busy": 1.5, "others": 0.0}
     assert results["lives"].pop("latency") < 150
     assert results == {"lives": times | {"cpus": "both"}}
     assert lines == ["  dies left out: the process ended"]
 
 
-def test_slow_runs_get_fewer_rounds(monkeypatch):
-    monkeypatch.setattr(rounds, "PAUSE", 0.0)
+def test_slow_runs_get_fewer_rounds():
     runs = {
-        name: lambda s=seconds: {"seconds": s, "others": 0.0}
+        name: lambda s=seconds: took(s)
         for name, seconds in [("fast", 1.0), ("slow", 4.0), ("slowest", 100.0)]
     }
     results = rounds.interleave(runs, 7)
@@ -229,6 +301,42 @@ def test_every_section_has_a_table():
     text = report.every_figure(make_record(**{section: [row] for section, row in rows.items()}))
     assert "| 8 of tab, threading, 2 threads | 21 |" in text
     assert "| tab, 10,000 rows, batch 200, 2 threads | 21 |" in text
+
+
+def test_work_of_children_is_not_that_of_others():
+    spin = "import time\nwhile time.process_time() < 0.2: pass"
+    with clock.Stopwatch() as watch:
+        subprocess.run([sys.executable, "-c", spin], check=True)
+    assert watch.own > 0.15  # clocks tick every 10 ms
+    assert watch.times(2)["busy"] == watch.own / watch.seconds
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="asks Linux for the children")
+def test_children_that_live_count():
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        start, before = clock._cpu_seconds()[0], time.process_time()
+        while clock._cpu_seconds()[0] < start + 0.1:
+            time.sleep(0.01)
+        assert time.process_time() < before + 0.1
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/stat").is_file(), reason="asks Linux for a process's state"
+)
+def test_a_worker_is_stopped_between_requests():
+    def state():
+        return Path(f"/proc/{ours.process.pid}/stat").read_text().rpartition(") ")[2][0]
+
+    with worker.Worker("fastmlp f32", 1) as ours:
+        assert ours.call("load", shape="iris", changes={}) == "iris"
+        while state() != "T":
+            time.sleep(0.001)
+        assert ours.call("fit")["loss"] < 1
+    assert ours.process.returncode == 0
 
 
 def test_fits_side_by_side():
