@@ -148,8 +148,9 @@ struct fm_team {
     int rank, size;
     uint64_t calls; /* regions this member was called to; the leader's to write */
     uint64_t barriers; /* passed so far; the same in the whole team */
-    int64_t since, cpu_since; /* the leader's: what is judged begins, and its CPU time then */
-    int64_t late; /* since then: waited at barriers after spinning */
+    /* The leader's: when what is judged began, and its CPU time then; between regions minus what
+     * has passed of both. Since then: waited at barriers after spinning. */
+    int64_t since, cpu_since, late;
     _Atomic uint64_t seat; /* 2 * call: offered; 2 * call + 1: taken; 0: withdrawn */
     gate go, done;
     gate round[MAX_ROUNDS];
@@ -277,9 +278,23 @@ static void begin_to_judge(fm_team *leader, int64_t now)
     leader->late = 0;
 }
 
+/* Short regions are judged together. One by one, only those would last long enough that were
+ * disturbed: L-BFGS on the digits gave up its team for most of the time. */
+static void go_on_judging(fm_team *leader)
+{
+    leader->since += fm_now_ns();
+    leader->cpu_since += fm_thread_ns();
+}
+
+static void stop_judging(fm_team *leader)
+{
+    leader->since -= fm_now_ns();
+    leader->cpu_since -= fm_thread_ns();
+}
+
 static void lead(int size, fm_task *task, void *arg)
 {
-    begin_to_judge(pool.member[0], fm_now_ns());
+    go_on_judging(pool.member[0]);
     fm_team **member = pool.member;
     pool.task = task;
     pool.arg = arg;
@@ -292,6 +307,7 @@ static void lead(int size, fm_task *task, void *arg)
     task(arg, member[0], 0, size);
     for (int i = 1; i < size; i++)
         gate_wait(&member[i]->done, member[i]->calls);
+    stop_judging(member[0]);
 }
 
 /* No team is tried for a while, each time longer. */
@@ -329,7 +345,7 @@ static void lead_loosely(int size, int wake, fm_task *task, void *arg)
     pool.task = task;
     pool.arg = arg;
     leader->size = size;
-    leader->late = 0;
+    const int64_t late = leader->late;
     for (int i = 1; i < size; i++) {
         called[i] = wake || gate_is_watched(&member[i]->go);
         if (called[i]) {
@@ -348,7 +364,8 @@ static void lead_loosely(int size, int wake, fm_task *task, void *arg)
         }
     pool.last_loose = fm_now_ns();
     if (!wake)
-        judge_loosely(pool.last_loose, leader->late, n_called, n_came);
+        judge_loosely(pool.last_loose, leader->late - late, n_called, n_came);
+    leader->late = late;
 }
 
 /* Takes the pool and has members ready, or returns 1. */

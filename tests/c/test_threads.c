@@ -276,6 +276,37 @@ static void sleepers_help_if_calls_are_close(void)
         helpers += run_pile(3, 1, 300); /* woken for the call itself */
 }
 
+/* A leader that waits and asks, in regions much shorter than what is judged at once. */
+static void waiting_task(void *arg, fm_team *team, int rank, int size)
+{
+    int *lagged = arg;
+    (void)size;
+    if (rank > 0)
+        return;
+    const int64_t start = fm_now_ns();
+    sleep_us(FM_JUDGED_NS / 20000);
+    team->late += fm_now_ns() - start;
+    *lagged |= fm_team_lags(team);
+}
+
+static void short_regions_are_judged_together(void)
+{
+    int lagged = 0;
+    pool.calls_in_vain = 0;
+    for (int i = 0; i < 40 && !lagged; i++) {
+        CHECK(fm_parallel(2, waiting_task, &lagged) == 2);
+        CHECK(pool.member[0]->since <= 0 && pool.member[0]->cpu_since <= 0);
+    }
+    CHECK(lagged && fm_teams_lag());
+    rest.until = 0;
+    rest.length = SHORTEST_REST_NS;
+    const int64_t taken = -pool.member[0]->since;
+    sleep_us(5000); /* what passes between them is not judged */
+    const int64_t start = fm_now_ns();
+    run_exchange(2, 1, -1);
+    CHECK(-pool.member[0]->since - taken <= fm_now_ns() - start);
+}
+
 static void waiting_begins_a_rest(void)
 {
     fm_team leader = {.size = 2};
@@ -695,6 +726,7 @@ int main(void)
     RUN(big_teams);
     RUN(numbers_beyond_32_bits);
     RUN(lagging_teams);
+    RUN(short_regions_are_judged_together);
     RUN(nested);
     RUN(several_callers);
     RUN(loose_teams);
