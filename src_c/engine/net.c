@@ -94,6 +94,7 @@ static fm_status allocate(fm_net *net, const fm_config *c)
     net->memory = fm_aligned_alloc(64, bytes);
     if (!net->memory)
         return FM_NO_MEMORY;
+    fm_prefer_large_pages(net->memory, bytes);
     memset(net->memory, 0, bytes);
     a = (fm_arena){.base = net->memory};
     lay_out(net, c, &a);

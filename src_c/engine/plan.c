@@ -322,9 +322,8 @@ enum { COPY_WORK = 4, NORM_WORK = 8, OUTPUT_WORK = 16 };
 static void add_product(fm_plan *plan, fm_kernel *run, int stage)
 {
     const fm_stage *s = &plan->stages[stage];
-    const int sparse = is_input(plan, s->from) && plan->use.csr;
     add_op(plan, run, stage, (double)s->from->width * (double)s->to->width,
-           sparse ? 1 : PRODUCT_ROWS);
+           s->csr ? 1 : PRODUCT_ROWS);
 }
 
 /* Between barriers, because it reads all rows and all rows read what it writes. */
@@ -343,8 +342,7 @@ static void add_forward(fm_plan *plan, int i)
     const fm_kernels *k = plan->kernels;
     const fm_stage *s = &plan->stages[i];
     if (s->kind == FM_DENSE) {
-        add_product(plan, is_input(plan, s->from) && plan->use.csr ? k->forward_csr : k->forward,
-                    i);
+        add_product(plan, s->csr ? k->forward_csr : k->forward, i);
     } else if (s->kind == FM_NORM) {
         add_sum_over_rows(plan, k->column_statistics, i);
         add_op(plan, k->normalize, i, NORM_WORK * (double)s->to->width, 1);
@@ -403,7 +401,11 @@ static fm_stage *add_stage(fm_plan *plan, fm_stage_kind kind, int layer, fm_valu
                            fm_value *to)
 {
     fm_stage *s = &plan->stages[plan->n_stages++];
-    *s = (fm_stage){.kind = kind, .layer = layer, .from = from, .to = to};
+    *s = (fm_stage){.kind = kind,
+                    .layer = layer,
+                    .from = from,
+                    .to = to,
+                    .csr = plan->use.csr && is_input(plan, from)};
     if (kind == FM_DENSE && plan->rounds)
         s->rounds = from->rounds = to->rounds_delta = 1;
     return s;

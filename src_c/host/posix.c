@@ -7,7 +7,9 @@
 
 #include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +20,19 @@ void *fm_aligned_alloc(size_t alignment, size_t bytes)
 }
 
 void fm_aligned_free(void *memory) { free(memory); }
+
+void fm_prefer_large_pages(void *memory, size_t bytes)
+{
+#ifdef __linux__
+    const uintptr_t large = (uintptr_t)1 << 21;
+    const uintptr_t begin = ((uintptr_t)memory + large - 1) & ~(large - 1);
+    const uintptr_t end = ((uintptr_t)memory + bytes) & ~(large - 1);
+    if (begin < end)
+        (void)!madvise((void *)begin, end - begin, MADV_HUGEPAGE); /* a kernel may lack them */
+#else
+    (void)memory, (void)bytes;
+#endif
+}
 
 static int64_t read_clock(clockid_t clock)
 {

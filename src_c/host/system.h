@@ -15,6 +15,9 @@
  * alignment: a power of two, at least that of a pointer. NULL: there is none. */
 void *fm_aligned_alloc(size_t alignment, size_t bytes);
 void fm_aligned_free(void *memory); /* NULL is fine */
+/* That large pages would be welcome for what is read and written all over, before it is touched.
+ * Does nothing for little memory, or where the system has no such wish. */
+void fm_prefer_large_pages(void *memory, size_t bytes);
 
 /* ------------------------------------------------------------------ clocks */
 int64_t fm_now_ns(void); /* only grows */

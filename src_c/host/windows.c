@@ -17,6 +17,8 @@ void *fm_aligned_alloc(size_t alignment, size_t bytes) { return _aligned_malloc(
 
 void fm_aligned_free(void *memory) { _aligned_free(memory); }
 
+void fm_prefer_large_pages(void *memory, size_t bytes) { (void)memory, (void)bytes; }
+
 int64_t fm_now_ns(void)
 {
     enum { SECOND = 1000000000 };

@@ -423,7 +423,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
                     int entries = fm_read_chunk(&chunk, X, e, end, s->from->rounds);
                     fm_add_chunk(C + r * FM_SIDE, &chunk, entries,
                                  s->raw_W ? W + j * FM_SIDE : W + j * K * FM_SIDE,
-                                 s->raw_W ? N : FM_SIDE, width, s->rounds);
+                                 s->raw_W ? N : FM_SIDE, width, 0, s->rounds);
                 }
             }
             fm_finish_forward(s, pass, C, i, n, j);

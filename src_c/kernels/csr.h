@@ -38,9 +38,10 @@ static int fm_read_chunk(fm_csr_chunk *chunk, const fm_matrix *X, int64_t i, int
 
 /* z[0..width) += values of the chunk times rows of W, from column 0 of a panel:
  * row f at W + f * row_step. width is FM_PANEL or, at a row-major edge, less.
- * rounds, a constant: W is read as bfloat16. */
+ * next: from there to what is read next of the row, which is asked for. rounds, a constant: W is
+ * read as bfloat16. */
 FM_INLINE void fm_add_chunk_of(const int rounds, T *z, const fm_csr_chunk *chunk, int n, const T *W,
-                               ptrdiff_t row_step, int64_t width)
+                               ptrdiff_t row_step, int64_t width, ptrdiff_t next)
 {
     if (width == FM_PANEL) {
         V acc[FM_NV];
@@ -49,6 +50,7 @@ FM_INLINE void fm_add_chunk_of(const int rounds, T *z, const fm_csr_chunk *chunk
         for (int e = 0; e < n; e++) {
             const T *w = W + chunk->feature[e] * row_step;
             V x = v_set1(chunk->value[e]);
+            __builtin_prefetch(w + next);
             FM_EACH(v, FM_NV) {
                 const V weight = v_load(w + v * FM_LANES);
                 acc[v] = v_fma(x, rounds ? v_rounded(weight) : weight, acc[v]);
@@ -70,12 +72,12 @@ FM_INLINE void fm_add_chunk_of(const int rounds, T *z, const fm_csr_chunk *chunk
 }
 
 static void fm_add_chunk(T *z, const fm_csr_chunk *chunk, int n, const T *W, ptrdiff_t row_step,
-                         int64_t width, int rounds)
+                         int64_t width, ptrdiff_t next, int rounds)
 {
     if (rounds && !FM_F64)
-        fm_add_chunk_of(1, z, chunk, n, W, row_step, width);
+        fm_add_chunk_of(1, z, chunk, n, W, row_step, width, next);
     else
-        fm_add_chunk_of(0, z, chunk, n, W, row_step, width);
+        fm_add_chunk_of(0, z, chunk, n, W, row_step, width, next);
 }
 
 #endif

@@ -13,7 +13,8 @@
 #include "kernels/layout.h"
 
 /* A shard of a wide stage is one panel of outputs by FM_SHARD_FEATURES features;
- * consecutive shards share the features, whose activations then stay in cache.
+ * consecutive shards share the features, whose activations then stay in cache. A stage that
+ * reads CSR X has many weights and no activations: its shards follow each other in memory.
  * A shard of a narrow stage is FM_SHARD_FEATURES features and all outputs. */
 typedef struct {
     int64_t j;               /* panel of outputs */

@@ -99,6 +99,7 @@ typedef struct {
     const fm_value *from, *to;
     const fm_value *skip;    /* add: or NULL */
     fm_normalization normalization;
+    int csr;                 /* from is X, and that is CSR */
     int is_projection;       /* dense: leaves its product for an add to finish */
     int no_bias;             /* b has no gradient */
     int rounds;              /* dense: what products read of W, to bfloat16 */

@@ -168,6 +168,7 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
     const int narrow = fm_is_narrow(s->to), raw = s->raw_W != NULL, rounds = raw && s->rounds;
     const T *W = raw ? s->raw_W : fm_operands(s);
     const T *bias = raw ? s->raw_b : fm_bias(s, FM_PARAMS);
+    const ptrdiff_t panel = raw ? FM_PANEL : K * FM_PANEL;
     const V floor = v_set1(fm_floor(s->to));
     fm_csr_chunk chunk;
     FM_ASSERT_ROWS(s->to, pass, r0, r1);
@@ -203,9 +204,8 @@ static void fm_forward_csr(const fm_stage *s, const fm_pass *pass, int64_t r0, i
             int n = fm_read_kept(&chunk, s->from, pass, i, end, r);
             for (int64_t j = 0; j < fm_panels(N); j++) {
                 int64_t width = raw && N - j * FM_PANEL < FM_PANEL ? N - j * FM_PANEL : FM_PANEL;
-                fm_add_chunk(Z + j * ld * FM_PANEL, &chunk, n,
-                             raw ? W + j * FM_PANEL : W + j * K * FM_PANEL, raw ? N : FM_PANEL,
-                             width, rounds);
+                fm_add_chunk(Z + j * ld * FM_PANEL, &chunk, n, W + j * panel, raw ? N : FM_PANEL,
+                             width, j + 1 < fm_panels(N) ? panel : 0, rounds);
             }
         }
         for (int64_t j = 0; j < fm_panels(N); j++)

@@ -145,8 +145,9 @@ FM_INLINE fm_shard fm_shard_number(const fm_stage *s, int64_t number)
 {
     const int narrow = fm_is_narrow(s->to);
     const int64_t K = s->from->width, N = s->to->width;
-    fm_shard u = {.j = number % fm_shards_across(s),
-                  .f0 = number / fm_shards_across(s) * FM_SHARD_FEATURES};
+    const int64_t across = fm_shards_across(s), down = fm_feature_shards(s);
+    fm_shard u = {.j = s->csr ? number / down : number % across,
+                  .f0 = (s->csr ? number % down : number / across) * FM_SHARD_FEATURES};
     u.f1 = K - u.f0 < FM_SHARD_FEATURES ? K : u.f0 + FM_SHARD_FEATURES;
     u.at = narrow ? u.f0 * N : (u.j * K + u.f0) * FM_PANEL;
     u.n = narrow ? fm_padded(u.f1 - u.f0) * N : (u.f1 - u.f0) * FM_PANEL;

