@@ -5,6 +5,9 @@ the kernel set's vector width. A step too small to be shared runs on one thread 
 for, which "busy" tells. Only the matrix products count as work (``Shape.flops``): activations,
 loss, optimizer and the gathering of rows are time without work, so 100 % is out of reach. The data
 is synthetic: zeros in real data would be work that is counted but not done.
+
+A step of ``sparse`` moves memory rather than computing. Its peak is what the bandwidth of a copy
+loop of as many threads allows, by ``Shape.intensity``: the roofline at its place.
 """
 
 import platform
@@ -20,11 +23,12 @@ from .latency import compile_here
 from .rounds import interleave
 from .shapes import load
 
-SHAPES = ("iris", "tab", "calif", "deep", "mnist", "wide", "xwide")
+SHAPES = ("iris", "tab", "calif", "deep", "mnist", "wide", "xwide", "sparse")
 # Compiler flags for the peak of each kernel set. The fallback has no fused multiply-add and is
 # measured against the narrowest one of the machine.
 PEAK_FLAGS = {"avx512": ("-mavx512f",), "avx2": ("-mavx2", "-mfma"), "neon": ()}
 FALLBACK = "avx2" if platform.machine().lower() in ("x86_64", "amd64") else "neon"
+TYPES = {"f32": np.float32, "f64": np.float64}
 SECONDS = 0.3  # of one timed run, about
 RATE = 0.0  # learning rate; weights that move let hidden units die, whose zeros are left out too
 
@@ -49,13 +53,16 @@ def run(shapes, threads, rounds, n_isas=None, say=print):
             for shape, dtype, n in product(shapes, ("f32", "f64"), threads):
                 runs = {
                     "steps": steps(_core, shape, dtype, isa, n),
-                    "peak": partial(peak, program, dtype, n),
+                    "peak": partial(peak, program, "copy" if is_sparse(shape) else dtype, n),
                 }
                 results = interleave(runs, rounds, 1e-6)
                 row = {"shape": shape.name, "isa": isa, "dtype": dtype, "threads": n}
                 row |= results["steps"]
                 row["gflops"] = 1e-3 * shape.flops() / row["median"]
                 row["peak"] = 1e-3 * 1e9 / results["peak"]["median"]
+                if is_sparse(shape):
+                    row["copied"] = row["peak"]  # GB/s
+                    row["peak"] *= shape.intensity(np.dtype(TYPES[dtype]).itemsize)
                 rows.append(row)
                 say(
                     f"kernels {shape.name:6s} {isa:8s} {dtype} {n} threads"
@@ -64,13 +71,17 @@ def run(shapes, threads, rounds, n_isas=None, say=print):
     return rows
 
 
+def is_sparse(shape):
+    return shape.density < 1
+
+
 def compile_peak(isa, folder):
     """Compile peak.c for the vectors of a kernel set; returns the program."""
     return compile_here("peak", folder, *PEAK_FLAGS.get(isa, PEAK_FLAGS[FALLBACK]))
 
 
 def peak(program, what, number):
-    """Seconds of 10^9 floating-point operations of threads, or of reading as many bytes."""
+    """Seconds of 10^9 floating-point operations of threads, or of as many bytes read or copied."""
     with Stopwatch() as watch:
         out = subprocess.run([program, what, str(number)], capture_output=True, check=True)
     return watch.times() | {"seconds": 1 / float(out.stdout)}
@@ -78,7 +89,7 @@ def peak(program, what, number):
 
 def steps(core, shape, dtype, isa, n_threads):
     """A function that times steps of full mini-batches, warmed up."""
-    T = {"f32": np.float32, "f64": np.float64}[dtype]
+    T = TYPES[dtype]
     data = load(shape, T, synthetic=True)
     sizes = (*shape.units[:-1], shape.n_outputs)
     output, loss = {
@@ -93,6 +104,7 @@ def steps(core, shape, dtype, isa, n_threads):
         loss=loss,
         optimizer="adam",
         max_rows=shape.batch_size,
+        max_nnz=data.X.nnz if is_sparse(shape) else 0,
         isa=isa,
     )
     rng = np.random.default_rng(0)

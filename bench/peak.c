@@ -2,6 +2,7 @@
  *
  *   peak f32|f64 n_threads   ->   GFLOPS of fused multiply-adds, all threads together
  *   peak read n_bytes        ->   GB/s of reading so many bytes again and again, one thread
+ *   peak copy n_threads      ->   GB/s of copying, read and written, all threads together
  *
  * Each thread keeps N_CHAINS independent accumulators in registers, enough to hide the latency of
  * every FMA unit, and touches no memory. The vector width is that of the compiler's target.
@@ -101,15 +102,73 @@ static int read_rate(long long n)
     return 0;
 }
 
+/* Of all threads together: as many as the parameters and state of ``sparse`` have in float32, too
+ * many for most caches. */
+#define COPIED (24L << 20)
+
+typedef struct {
+    long n; /* bytes */
+    double rate;
+} share;
+
+/* Ordinary loads and stores, in whole rounds. */
+static void *copy_rate(void *arg)
+{
+    typedef double block __attribute__((vector_size(32)));
+    share *mine = arg;
+    const long n = mine->n / (long)sizeof(block) / 8 * 8;
+    block *from = aligned_alloc(64, (size_t)n * sizeof(block));
+    block *to = aligned_alloc(64, (size_t)n * sizeof(block));
+    if (!from || !to)
+        exit(1);
+    for (long i = 0; i < n; i++)
+        from[i] = to[i] = (block){1};
+    double bytes = 0, start = now(), seconds;
+    do {
+        for (long i = 0; i < n; i += 8) {
+            _Pragma("GCC unroll 8")
+            for (int k = 0; k < 8; k++)
+                to[i + k] = from[i + k];
+            __asm__ volatile("" : : : "memory"); /* else it becomes a call of memcpy */
+        }
+        bytes += 2 * (double)n * sizeof(block);
+        seconds = now() - start;
+    } while (seconds < SECONDS);
+    mine->rate = 1e-9 * bytes / seconds;
+    free(from);
+    free(to);
+    return NULL;
+}
+
+static int copy_rates(int n_threads)
+{
+    pthread_t threads[1024];
+    share shares[1024];
+    double sum = 0;
+    for (int i = 0; i < n_threads; i++) {
+        shares[i].n = COPIED / n_threads;
+        if (pthread_create(&threads[i], NULL, copy_rate, &shares[i]))
+            return 1;
+    }
+    for (int i = 0; i < n_threads; i++) {
+        pthread_join(threads[i], NULL);
+        sum += shares[i].rate;
+    }
+    printf("%.3f\n", sum);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "read"))
         return read_rate(atoll(argv[2]));
     int n = argc == 3 ? atoi(argv[2]) : 0;
     if (n < 1 || n > 1024) {
-        fprintf(stderr, "usage: peak f32|f64 n_threads, or peak read n_bytes\n");
+        fprintf(stderr, "usage: peak f32|f64|copy n_threads, or peak read n_bytes\n");
         return 2;
     }
+    if (!strcmp(argv[1], "copy"))
+        return copy_rates(n);
     void *(*run)(void *) = strcmp(argv[1], "f64") ? peak_f32 : peak_f64;
     pthread_t threads[1024];
     double rates[1024], sum = 0;

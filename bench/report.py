@@ -181,6 +181,8 @@ def _kernels(rows):
         line[row["shape"]] = _share(row)
     shapes = list(dict.fromkeys(name for line in lines.values() for name in line))
     title = "The kernels alone, share of the FMA peak of as many threads in a training step"
+    if "sparse" in shapes:
+        title += "; of sparse, of the bandwidth of a copy loop"
     if not all(map(was_shared, rows)):
         title += f" ({ALONE}: steps were not shared)"
     table = [[k] + [line.get(n, "-") for n in shapes] for k, line in lines.items()]

@@ -67,15 +67,18 @@ class Shape:
     def intensity(self, item_size):
         """Floating-point operations per byte that a step reads or writes, in whatever cache.
 
-        Of a dense network under Adam. Moves of a weight: W forward, W^T backward (not of the first
+        Of a network under Adam. Moves of a weight: W forward, W^T backward (not of the first
         layer); W, m and v read and written by the update, W^T written. Of an input: gathered, then
         read forward and by the gradient. Of an output of a layer: written, read by the next
         product, by the derivative and by the gradient; its delta written, read backward and by the
-        gradient.
+        gradient. Of a sparse first layer only the update's six moves of a weight count: products
+        touch few of them.
         """
         first, *others = [a * b for a, b in pairwise((*self.units[:-1], self.n_outputs))]
         values = 4 * self.units[0] + 7 * (sum(self.hidden) + self.n_outputs)
         moves = 7 * first + 9 * sum(others) + self.batch_size * values
+        if self.density < 1:
+            moves = 6 * first
         return self.flops() / (item_size * moves)
 
     def quick(self):

@@ -172,6 +172,16 @@ def test_kernels_are_stated_as_share_of_peak():
     assert "| generic f32, 2 threads | 70 % |" in report.every_figure(make_record(kernels=rows))
 
 
+def test_sparse_is_stated_as_share_of_a_copy_loop():
+    sparse = SHAPES["sparse"]
+    moved = 6 * 20_000 * 100 * 4  # bytes: weights and two states, in and out
+    assert sparse.intensity(4) == pytest.approx(sparse.flops() / moved)
+    rows = [kernel_row("tab", 154.0), kernel_row("sparse", 154.0)]
+    title = "; of sparse, of the bandwidth of a copy loop:"
+    assert title in report.markdown(make_record(fit_row(), kernels=rows))
+    assert title not in report.markdown(make_record(fit_row(), kernels=rows[:1]))
+
+
 def test_roofline_has_a_point_for_each_shape():
     reads = [{"level": level, "gbps": 90.0, "threads": 1} for level in ("L2", "memory")]
     steps = [kernel_row("wide", 50.0, threads=1) | {"batch_size": n} for n in (1, 64)]
