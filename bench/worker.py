@@ -125,7 +125,10 @@ class _Tasks:
 
     def prepare_many(self, backend):
         """Start joblib's workers; each makes one fit."""
-        self.parallel = joblib.Parallel(n_jobs=self.threads, backend=backend, batch_size=1)
+        # Or processes would inherit this one's THREAD_VARIABLES, and each fit have a team.
+        limit = {"inner_max_num_threads": 1} if backend == "loky" else {}
+        with joblib.parallel_config(backend, **limit):
+            self.parallel = joblib.Parallel(n_jobs=self.threads, batch_size=1)
         self.parallel.__enter__()
         self.many(2 * self.threads)
 
