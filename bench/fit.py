@@ -5,11 +5,12 @@ from .peers import PEERS
 # A peer whose fit would take longer, at its best pace on the shapes before, is left out. PyTorch's
 # bfloat16 on a CPU without instructions for it takes 0.3 ns per operation, minutes for xwide.
 LIMIT = 60.0  # seconds
+LARGE = 1e8  # operations of a step
 
 
 def run(workers, shapes, rounds):
     """Returns the record's rows."""
-    rows, pace = [], {}  # seconds per operation
+    rows, pace = [], {}  # seconds per operation, of steps that are not mostly overhead
     for shape in shapes:
         workers.say(f"fit {shape.name}, {workers.threads} threads")
         names = [name for name in workers.workers if PEERS[name].applies(shape)]
@@ -28,6 +29,7 @@ def run(workers, shapes, rounds):
         )
         for row in new:
             seconds = 1e-6 * row["median"] / shape.flops()
-            pace[row["peer"]] = min(seconds, pace.get(row["peer"], seconds))
+            if shape.flops() > LARGE:
+                pace[row["peer"]] = min(seconds, pace.get(row["peer"], seconds))
         rows += new
     return rows

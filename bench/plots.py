@@ -145,7 +145,7 @@ def draw_predict(record):
 def draw_kernels(record):
     """Share of the FMA peak by shape: one panel per dtype, one bar per kernel set and threads."""
     rows = [row for row in record["kernels"] if was_shared(row)]
-    shapes = list(dict.fromkeys(row["shape"] for row in rows))
+    shapes = [name for name in SHAPES if any(row["shape"] == name for row in rows)]
     dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
     series = list(dict.fromkeys((row["isa"], row["threads"]) for row in rows))
     shades = ["#0b6fa4", "#66b2d6", "#4b8f5c", "#a3cfae", "#e8a33d", "#f3d19b", "#c0392b"]
@@ -235,11 +235,10 @@ def draw_roofline(record):
         for row in one
         if row["isa"] == steps[0]["isa"]
     ]
-    for at, speed, name in points:
+    for i, (at, speed, name) in enumerate(sorted(points)):
         axes.plot(at, speed, "o", color="#0b6fa4", markersize=7)
-        axes.annotate(
-            name, (at, speed), xytext=(5, -12), textcoords="offset points", color="#0b6fa4"
-        )
+        offset = {"xytext": (-6, 7) if i % 2 else (4, -13), "textcoords": "offset points"}
+        axes.annotate(name, (at, speed), color="#0b6fa4", **offset)
     axes.set(xlabel="operations per byte read or written", ylabel="GFLOPS")
     axes.set(xlim=(x[0], x[-1]), ylim=(2, 2 * peak))
     axes.set_title("Training steps in float32, one thread", loc="left", fontweight="bold")

@@ -55,7 +55,8 @@ def markdown(record):
     if any("cpus" in row for row in timed):
         lines[0] += (
             f" {APART}: how far, in nanoseconds that a cache line takes from one to another and"
-            f" back; where they share a cache, below {SHARED}."
+            f" back, medians of rounds; below {SHARED} where they share a cache; changing: from one"
+            " round to another."
         )
     lines[0] += "".join(f" Beware: {warning}." for warning in warnings(record))
     best = [row for row in record["kernels"] if row["isa"] == record["kernels"][0]["isa"]]
@@ -155,20 +156,23 @@ def _times(rows, columns, label):
     for row in rows:
         lines.setdefault(label(row), {})[row["peer"]] = row["median"]
         if "cpus" in row:
-            apart.setdefault(label(row), []).append(row["latency"])
+            apart.setdefault(label(row), []).append(row)
     columns = [c for c in columns if any(c[0] in times for times in lines.values())]
     cells = [
         [name]
         + [_cell(times.get(peer), times.get(base)) for peer, base in columns]
-        + [_range_of(apart.get(name)) for _ in range(bool(apart))]
+        + [_apart(apart.get(name)) for _ in range(bool(apart))]
         for name, times in lines.items()
     ]
     return _table([name for name, _ in columns] + [APART] * bool(apart), cells)
 
 
-def _range_of(nanoseconds):
-    low, high = (number(f(nanoseconds)) for f in (min, max)) if nanoseconds else ("-", "-")
-    return low if low == high else f"{low} to {high}"
+def _apart(rows):
+    if not rows:
+        return "-"
+    low, high = (number(f(row["latency"] for row in rows)) for f in (min, max))
+    changed = ", changing" * any(row["cpus"] == "both" for row in rows)
+    return (low if low == high else f"{low} to {high}") + changed
 
 
 def _kernels(rows):
@@ -179,7 +183,7 @@ def _kernels(rows):
     for row in rows:
         line = lines.setdefault(f"{row['isa']} {row['dtype']}, {_threads(row['threads'])}", {})
         line[row["shape"]] = _share(row)
-    shapes = list(dict.fromkeys(name for line in lines.values() for name in line))
+    shapes = [name for name in SHAPES if any(name in line for line in lines.values())]
     title = "The kernels alone, share of the FMA peak of as many threads in a training step"
     if "sparse" in shapes:
         title += "; of sparse, of the bandwidth of a copy loop"

@@ -14,7 +14,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent.parent))
 
 from bench import __main__ as command_line
-from bench import clock, latency, plots, record, report, rounds, worker
+from bench import clock, fit, latency, plots, record, report, rounds, worker
 from bench.shapes import SHAPES, load
 
 
@@ -140,6 +140,8 @@ def test_table_says_how_far_apart_the_CPUs_were():
     assert "|  | fastmlp f32 | torch f32 | CPUs apart |" in text
     assert "| 100 | 100 (1.0x) | 61.2 to 341 |" in text
     assert "| 100 | - | 61.2 |" in text
+    rows[0]["cpus"] = "both"
+    assert "| 61.2 to 341, changing |" in report.markdown(make_record(*rows))
     assert "CPUs apart" not in report.markdown(make_record(fit_row()))
 
 
@@ -164,12 +166,12 @@ def test_kernels_are_stated_as_share_of_peak():
     rows = [row, row | {"dtype": "f64", "peak": 308.0}, row | {"isa": "generic"}]
     rows += [kernel_row("iris", 33.0), kernel_row("iris", 33.0, threads=1)]
     text = report.markdown(make_record(fit_row(), kernels=rows))
-    assert "|  | tab | iris |" in text
-    assert "| avx2 f32, 2 threads | 70 % | one thread |" in text
-    assert "| avx2 f64, 2 threads | 50 % | - |" in text
-    assert "| avx2 f32, 1 thread | - | 30 % |" in text
+    assert "|  | iris | tab |" in text
+    assert "| avx2 f32, 2 threads | one thread | 70 % |" in text
+    assert "| avx2 f64, 2 threads | - | 50 % |" in text
+    assert "| avx2 f32, 1 thread | 30 % | - |" in text
     assert "generic" not in text
-    assert "| generic f32, 2 threads | 70 % |" in report.every_figure(make_record(kernels=rows))
+    assert "| generic f32, 2 threads | - | 70 % |" in report.every_figure(make_record(kernels=rows))
 
 
 def test_sparse_is_stated_as_share_of_a_copy_loop():
@@ -289,7 +291,8 @@ def test_a_peer_that_dies_costs_its_own_rows_only(monkeypatch):
     assert lines == ["  dies left out: the process ended"]
 
 
-def test_slow_runs_get_fewer_rounds():
+def test_slow_runs_get_fewer_rounds(monkeypatch):
+    monkeypatch.setattr(latency, "measure", lambda: 60.0)
     runs = {
         name: lambda s=seconds: took(s)
         for name, seconds in [("fast", 1.0), ("slow", 4.0), ("slowest", 100.0)]
@@ -300,6 +303,24 @@ def test_slow_runs_get_fewer_rounds():
         "slow": 4,
         "slowest": 3,
     }
+
+
+@pytest.mark.parametrize(("before", "says"), [(["tab"], []), (["tab", "mnist"], ["xwide"])])
+def test_a_fit_that_would_take_minutes_is_left_out(before, says):
+    """Which is known from large steps only: those of small ones are mostly overhead."""
+
+    class Slow:
+        threads, workers, lines = 2, {"torch bf16": None}, []
+        say = lines.append
+
+        def measure(self, shape, names, *args, **how):
+            median = max(1000.0, 3e-4 * shape.flops())
+            return [{"shape": shape.name, "peer": name, "median": median} for name in names]
+
+    Slow.lines.clear()
+    measured = [row["shape"] for row in fit.run(Slow(), [SHAPES[n] for n in [*before, "xwide"]], 3)]
+    assert [name for name in [*before, "xwide"] if name not in measured] == says
+    assert sum("left out" in line for line in Slow.lines) == len(says)
 
 
 def test_every_section_has_a_table():
