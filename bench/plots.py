@@ -237,8 +237,9 @@ def draw_roofline(record):
     ]
     for i, (at, speed, name) in enumerate(sorted(points)):
         axes.plot(at, speed, "o", color="#0b6fa4", markersize=7)
-        offset = {"xytext": (-6, 7) if i % 2 else (4, -13), "textcoords": "offset points"}
-        axes.annotate(name, (at, speed), color="#0b6fa4", **offset)
+        place = {"ha": "left" if i % 2 else "right", "color": "#0b6fa4"}
+        place |= {"xytext": (4 if i % 2 else -2, -13), "textcoords": "offset points"}
+        axes.annotate(name, (at, speed), **place)
     axes.set(xlabel="operations per byte read or written", ylabel="GFLOPS")
     axes.set(xlim=(x[0], x[-1]), ylim=(2, 2 * peak))
     axes.set_title("Training steps in float32, one thread", loc="left", fontweight="bold")
