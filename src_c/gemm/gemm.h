@@ -87,6 +87,16 @@ static __attribute__((noinline)) void fm_thin_rows(int64_t k, int half, T *C, co
     }
 }
 
+/* n in the fewest pieces of at most so many, as equal as multiples of step allow: a short last
+ * one would begin and end its tiles for little. */
+FM_INLINE int64_t fm_even_piece(int64_t n, int64_t most, int64_t step)
+{
+    if (n <= most)
+        return n;
+    const int64_t pieces = (n + most - 1) / most;
+    return ((n + pieces - 1) / pieces + step - 1) / step * step;
+}
+
 /* Rows of A that go through all panels of B together, because kc columns of theirs
  * fit into L2, or their tiles into lists: of row i on to row n, in blocks of about
  * equal height. */
@@ -159,8 +169,9 @@ static void fm_gemm_rows(T *C, ptrdiff_t c_panel, const T *A, int reads, ptrdiff
     const int listed = reads == FM_ALONG_PANEL && fm_may_list(k, n) &&
                        fm_sample_rows(lists->terms[0], A + r0 * FM_PANEL, a_panel, r1 - r0, k);
     const int along = reads == FM_ALONG_PANEL;
-    for (int64_t k0 = 0; k0 < k; k0 += FM_KC) {
-        const int64_t kc = k - k0 < FM_KC ? k - k0 : FM_KC;
+    const int64_t piece = fm_even_piece(k, FM_KC, FM_PANEL);
+    for (int64_t k0 = 0; k0 < k; k0 += piece) {
+        const int64_t kc = k - k0 < piece ? k - k0 : piece;
         const int last = k0 + kc == k, resumes = resume || k0 > 0;
         const T *a0 = along ? A + k0 / FM_PANEL * a_panel : A + k0 * a_panel;
         for (int64_t b0 = r0, b1; b0 < r1; b0 = b1) {
@@ -207,8 +218,9 @@ static void fm_listed_columns(const fm_cut *cut, int half, T *C, const T *A, con
 static void fm_gemm_columns(T *C, const T *A, ptrdiff_t a_panel, int64_t n, const T *B, int64_t m,
                             int half, int resume, const fm_feature_rows *lists)
 {
-    for (int64_t s0 = 0; s0 < m; s0 += FM_MC) {
-        const int64_t mc = m - s0 < FM_MC ? m - s0 : FM_MC;
+    const int64_t piece = fm_even_piece(m, FM_MC, 1);
+    for (int64_t s0 = 0; s0 < m; s0 += piece) {
+        const int64_t mc = m - s0 < piece ? m - s0 : piece;
         for (int64_t f = 0, p = 0; f < n; f += FM_PANEL, p++) {
             const int64_t width = n - f < FM_PANEL ? n - f : FM_PANEL;
             const T *a = A + p * a_panel;
@@ -331,9 +343,9 @@ FM_INLINE V fm_keep_below(V x, int64_t first, int64_t n)
     return v_select(v_lt(index, v_set1((T)(n - first))), x, v_zero());
 }
 
-/* A tile of fm_gemm_dot is FM_DOT_OUTPUTS or 1 outputs of as many rows as make
- * eight chains of additions, which hide each other's latency. */
-enum { FM_DOT_OUTPUTS = FM_GROUP > 2 ? 1 : 2, FM_DOT_ROWS = 8 / FM_GROUP };
+/* A tile of fm_gemm_dot is up to FM_DOT_OUTPUTS outputs of as many rows as make eight
+ * chains of additions, which hide each other's latency, or twelve, which read less. */
+enum { FM_DOT_OUTPUTS = FM_GROUP > 2 ? 1 : 3, FM_DOT_ROWS = 8 / FM_GROUP };
 
 /* From one run of 16 columns of a panel matrix to the next, in elements. */
 FM_INLINE ptrdiff_t fm_next_16(int64_t k, ptrdiff_t panel)
@@ -417,12 +429,14 @@ static void fm_gemm_dot(T *C, int64_t ld, const T *A, ptrdiff_t a_panel, const T
         const T *a = A + i * FM_PANEL, *w = W;
         T *c = C + i;
         int64_t j = 0;
-        for (; j + FM_DOT_OUTPUTS <= n; j += FM_DOT_OUTPUTS)
-            fm_dot_rows(FM_DOT_OUTPUTS, c + j * ld, ld, a, a_panel, w + j * FM_PANEL, w_panel, k,
-                        rows, bias + j);
-        for (; j < n; j++)
-            fm_dot_rows(1, c + j * ld, ld, a, a_panel, w + j * FM_PANEL, w_panel, k, rows,
-                        bias + j);
+#define FM_DOT_TILES(nn, while_so)                                                               \
+    for (; FM_DOT_OUTPUTS >= nn && (while_so); j += nn)                                          \
+        fm_dot_rows(FM_DOT_OUTPUTS >= nn ? nn : 1, c + j * ld, ld, a, a_panel, w + j * FM_PANEL, \
+                    w_panel, k, rows, bias + j);
+        FM_DOT_TILES(3, n - j >= 3 && n - j != 4)
+        FM_DOT_TILES(2, n - j >= 2)
+        FM_DOT_TILES(1, n - j >= 1)
+#undef FM_DOT_TILES
     }
 }
 

@@ -22,8 +22,8 @@ typedef struct {
     int64_t at, n;           /* weights, in a parameter-like part */
 } fm_shard;
 
-/* The gradients of shards that are updated together (gradient.h), dW of all and then db. A
- * packed family writes whole blocks of them. */
+/* The gradients of shards that are updated together (gradient.h), db and then dW of all. A
+ * packed family writes whole blocks of dW. */
 enum { FM_RUN_ROWS = FM_SHARD_FEATURES + 1 };
 typedef T fm_run_sums[(FM_RUN_ROWS + (FM_PACKED ? FM_PANEL : 0)) *
                       (FM_PANEL > FM_NARROW ? FM_PANEL : FM_NARROW)];
@@ -41,7 +41,7 @@ static void fm_collect_outputs(const fm_value *v, int64_t r0, int64_t r1);
 static void fm_spread_delta(const fm_value *v, int64_t r0, int64_t r1);
 
 /* dW of a shard, and db of its panel; on top of what is there if the pass resumes. G: in
- * fm_run_sums, where db comes after all dW, or of a parameter-like part if the pass has no step.
+ * fm_run_sums, one shard after the other, or of a parameter-like part if the pass has no step.
  * first: the shard before was not the one before this, of the same pass. */
 static void fm_sum_weights(const fm_stage *s, const fm_pass *pass, const fm_shard *u, int first,
                            T *G);

@@ -45,11 +45,11 @@ static void fm_sum_run(const fm_stage *s, const fm_pass *pass, const fm_run *run
                        T *g)
 {
     fm_shard u = run->first;
-    for (int64_t i = 0; i < run->shards; i++, fm_next_shard(&u))
+    for (int64_t i = 0; i < run->shards; i++, fm_next_shard(&u)) {
         fm_sum_weights(s, pass, &u, first && i == 0, G + (u.at - run->first.at));
-    u = run->first;
-    for (int64_t i = 0; i < run->shards && run->n_biases > 0; i++, fm_next_shard(&u))
-        fm_sum_biases(s, pass, &u, g + i * FM_PANEL);
+        if (run->n_biases > 0)
+            fm_sum_biases(s, pass, &u, g + i * FM_PANEL);
+    }
 }
 
 static void fm_update_run(const fm_stage *s, const fm_pass *pass, const fm_run *run, const T *G,
@@ -127,7 +127,7 @@ static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int6
     }
     for (int64_t i = u0; i < u1;) {
         const fm_run run = fm_run_at(s, i, u1);
-        T *G = pass->scratch, *g = G + run.n;
+        T *g = pass->scratch, *G = g + run.n_biases;
         if (!pass->step) {
             G = fm_weights(s, pass->sums) + run.first.at;
             g = fm_bias(s, pass->sums) + run.first.j * FM_PANEL;
