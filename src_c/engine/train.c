@@ -20,6 +20,7 @@ typedef struct {
     int64_t step;            /* updates made before */
     int64_t n_done;          /* rows */
     fm_watch *watch;
+    int rests;               /* alone until a team may be tried again */
     double loss_sum;         /* of (mean loss + L2 term) * rows, by member 0 */
     fm_status status;        /* by member 0 */
 } fm_run;
@@ -303,7 +304,7 @@ static void run_batches(void *arg, fm_team *team, int rank, int size)
         const fm_batch batch = fm_batch_part(&start.data, out->n_done, start.batch_size);
         int *leader_leaves = &start.net->leaves[out->step % 2];
         if (rank == 0)
-            *leader_leaves = fm_team_lags(team);
+            *leader_leaves = start.rests ? !fm_teams_lag() : fm_team_lags(team);
         if (!(replicated ? replicated_mini_batch : mini_batch)(out, team, &batch, rank, size))
             break;
         leaves = *leader_leaves;
@@ -327,8 +328,10 @@ static fm_status run_on_team(fm_run *run, int n_threads)
         size = plan->parts;
     if (!fm_net_reserve(run->net, size))
         return FM_NO_MEMORY;
-    while (run->status == FM_OK && run->n_done < run->data.n_rows)
-        fm_parallel(fm_teams_lag() ? 1 : size, run_batches, run);
+    while (run->status == FM_OK && run->n_done < run->data.n_rows) {
+        run->rests = size > 1 && fm_teams_lag();
+        fm_parallel(run->rests ? 1 : size, run_batches, run);
+    }
     return run->status;
 }
 

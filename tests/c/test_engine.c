@@ -9,6 +9,7 @@
 
 #include "arrays.h"
 #include "check.h"
+#include "host/threads.h"
 #include "rows.h"
 #include <math.h>
 #include <pthread.h>
@@ -44,6 +45,23 @@ void *__wrap_calloc(size_t n, size_t size) { return fails() ? NULL : __real_call
 void *__wrap_fm_aligned_alloc(size_t alignment, size_t bytes)
 {
     return fails() ? NULL : __real_fm_aligned_alloc(alignment, bytes);
+}
+
+/* ------------------------------------------------------------- lagging teams */
+
+static int lags_for; /* so many more answers of fm_teams_lag are yes */
+static int n_teams, team_sizes[8];
+
+int __real_fm_teams_lag(void);
+int __real_fm_parallel(int max_size, fm_task *task, void *arg);
+
+int __wrap_fm_teams_lag(void) { return lags_for > 0 ? lags_for-- > 0 : __real_fm_teams_lag(); }
+
+int __wrap_fm_parallel(int max_size, fm_task *task, void *arg)
+{
+    if (n_teams < 8)
+        team_sizes[n_teams++] = max_size;
+    return __real_fm_parallel(max_size, task, arg);
 }
 #endif
 
@@ -1155,6 +1173,31 @@ static void number_of_threads(void)
     CHECK(fm_get_num_threads() == before);
 }
 
+/* Training goes on alone while teams lag, and with a team from the mini-batch on that they do
+ * not: a call is an epoch, which may be long. */
+static void teams_after_a_rest(void)
+{
+#ifdef WRAPPED
+    shape s = shape_of(large_units, NULL, FM_FLOAT32, 1);
+    data d = new_data(&s, 600);
+    params p = new_params(&s, 1);
+    const fm_targets y = targets_of(&s, &d);
+    const fm_matrix *X = &d.form[ROWS_32].X;
+    patience never = {0, 0};
+    fm_net *net = new_net(&s, optimizer("adam"), &d, X, &p, &never);
+    double loss;
+    int64_t step = 0;
+    lags_for = 4; /* asked before the call of one, and at the first three of its six steps */
+    n_teams = 0;
+    CHECK(fm_net_train(net, &loss, &step, X, &y, NULL, d.order, 600, 100, RATE, 2) == FM_OK);
+    CHECK(step == 6 && n_teams >= 2 && team_sizes[0] == 1 && team_sizes[1] == 2);
+    CHECK(lags_for == 0);
+    fm_net_free(net);
+    free_params(&p);
+    free_data(&d);
+#endif
+}
+
 /* --------------------------------------------------------------------- errors */
 
 static fm_status create(const fm_config *config)
@@ -1604,6 +1647,7 @@ int main(int argc, char **argv)
     RUN(bad_calls_of_normalised_layers);
     RUN(failing_allocations);
     RUN(number_of_threads);
+    RUN(teams_after_a_rest);
     RUN(load_and_store);
     RUN(prediction);
     RUN(gradients);
