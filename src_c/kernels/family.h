@@ -5,7 +5,7 @@
  * floats or doubles in one layout for all (layout.h). Besides these functions it
  * defines fm_value_bytes, fm_param_bytes, fm_scratch_bytes, FM_ROW_STEP, and the
  * kernels fm_gather, fm_forward, fm_forward_csr and fm_backward. Its scratch begins with
- * a fm_run_sums.
+ * an fm_run_sums.
  */
 #ifndef FM_FAMILY_H
 #define FM_FAMILY_H

@@ -34,7 +34,7 @@ FM_INLINE fm_run fm_run_at(const fm_stage *s, int64_t number, int64_t end)
     return run;
 }
 
-/* To the next shard of a run. */
+/* Runs of several shards are of layers with one shard for each panel: only these move on. */
 FM_INLINE void fm_next_shard(fm_shard *u)
 {
     u->j++;
