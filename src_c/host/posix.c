@@ -56,6 +56,34 @@ int fm_get_affinity(fm_cpu_set *cpus)
 #endif
 }
 
+void fm_set_affinity(const fm_cpu_set *cpus)
+{
+#ifdef __linux__
+    (void)!sched_setaffinity(0, sizeof(*cpus), (const cpu_set_t *)cpus);
+#else
+    (void)cpus;
+#endif
+}
+
+int fm_current_cpu(void)
+{
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
+void fm_remove_cpu(fm_cpu_set *cpus, int cpu)
+{
+#ifdef __linux__
+    if (cpu >= 0)
+        CPU_CLR_S(cpu, sizeof(*cpus), (cpu_set_t *)cpus);
+#else
+    (void)cpus, (void)cpu;
+#endif
+}
+
 void fm_thread_set_affinity(fm_thread *thread, const fm_cpu_set *cpus)
 {
 #ifdef __linux__

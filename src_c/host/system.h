@@ -35,6 +35,11 @@ typedef struct {
 
 /* Those of the calling thread; 0 where a thread has none of its own. */
 int fm_get_affinity(fm_cpu_set *cpus);
+/* Changes nothing if there is no CPU in the set. */
+void fm_set_affinity(const fm_cpu_set *cpus);
+/* The one that the calling thread was just on; negative: unknown. */
+int fm_current_cpu(void);
+void fm_remove_cpu(fm_cpu_set *cpus, int cpu); /* a negative one: nothing */
 
 /* ----------------------------------------------------------------- threads */
 enum { FM_THREAD_STACK = 1 << 20 }; /* the default is 8 MB with glibc, 128 KB with musl */

@@ -42,6 +42,8 @@ _Static_assert(1 << MAX_ROUNDS == FM_MAX_THREADS, "a barrier needs log2(size) ro
 #define FM_JUDGED_NS 2000000
 #endif
 enum { SHORTEST_REST_NS = 5 * FM_JUDGED_NS, LONGEST_REST_NS = 125 * FM_JUDGED_NS };
+/* What teams gain in so long pays for a lost time slice, and is more than fits into one. */
+enum { PROOF_NS = 3 * FM_JUDGED_NS };
 
 /* ------------------------------------------------------------------- gates */
 
@@ -151,6 +153,7 @@ struct fm_team {
     /* The leader's: when what is judged began, and its CPU time then; between regions minus what
      * has passed of both. Since then: waited at barriers after spinning. */
     int64_t since, cpu_since, late;
+    atomic_int cpu; /* that it was on when last asked; negative: unknown */
     _Atomic uint64_t seat; /* 2 * call: offered; 2 * call + 1: taken; 0: withdrawn */
     gate go, done;
     gate round[MAX_ROUNDS];
@@ -168,9 +171,11 @@ static struct {
     fm_cpu_set cpus; /* that the workers may run on */
 } pool;
 
-/* While no team is tried, and for how long the next time. */
+/* While no team is tried, for how long the next time, and for how long teams did well since that
+ * changed (who has the pool's). */
 static struct {
     _Atomic int64_t until, length;
+    int64_t well;
 } rest = {.length = SHORTEST_REST_NS};
 
 static int take_pool(void)
@@ -180,6 +185,26 @@ static int take_pool(void)
 }
 
 static void release_pool(void) { atomic_store_explicit(&pool.taken, 0, memory_order_release); }
+
+/* Linux leaves two members on one CPU for 50 ms: they hand it to each other at every barrier, so
+ * that neither has waited for long. A worker that finds itself there goes where no other is, unless
+ * teams have not done well of late although it did: then all CPUs are busy. It may be moved back. */
+static void leave_shared_cpu(fm_team *self)
+{
+    const int cpu = fm_current_cpu();
+    int shared = 0;
+    atomic_store_explicit(&self->cpu, cpu, memory_order_relaxed);
+    for (int i = 0; i < self->rank; i++)
+        shared |= atomic_load_explicit(&pool.member[i]->cpu, memory_order_relaxed) == cpu;
+    if (cpu < 0 || !shared || atomic_load(&rest.length) > 2 * SHORTEST_REST_NS)
+        return;
+    fm_cpu_set others = pool.cpus;
+    for (int i = 0; i < self->size; i++)
+        fm_remove_cpu(&others, atomic_load_explicit(&pool.member[i]->cpu, memory_order_relaxed));
+    fm_set_affinity(&others);
+    fm_set_affinity(&pool.cpus);
+    atomic_store_explicit(&self->cpu, fm_current_cpu(), memory_order_relaxed);
+}
 
 static void worker(void *arg)
 {
@@ -191,6 +216,7 @@ static void worker(void *arg)
             continue;
         if (!pool.task)
             return;
+        leave_shared_cpu(self);
         pool.task(pool.arg, self, self->rank, self->size);
         gate_raise(&self->done, call);
     }
@@ -212,6 +238,7 @@ static fm_team *new_member(int rank)
         return NULL;
     memset(m, 0, sizeof(*m));
     m->rank = rank;
+    atomic_init(&m->cpu, -1);
     gate_init(&m->go);
     gate_init(&m->done);
     for (int r = 0; r < MAX_ROUNDS; r++)
@@ -299,6 +326,7 @@ static void lead(int size, fm_task *task, void *arg)
     pool.task = task;
     pool.arg = arg;
     member[0]->size = size;
+    leave_shared_cpu(member[0]);
     for (int i = 1; i < size; i++) {
         member[i]->size = size;
         member[i]->barriers = member[0]->barriers;
@@ -317,6 +345,18 @@ static void begin_rest(int64_t now)
     atomic_store(&rest.until, now + length);
     if (length < LONGEST_REST_NS)
         atomic_store(&rest.length, 2 * length);
+    rest.well = 0;
+}
+
+/* Where another process keeps a CPU busy, a team does well until its time slice ends, and then
+ * loses a whole one: only those halve the next rest that do well for longer. */
+static void shorten_rest(int64_t time)
+{
+    const int64_t length = atomic_load(&rest.length);
+    if (length == SHORTEST_REST_NS || (rest.well += time) < PROOF_NS)
+        return;
+    atomic_store(&rest.length, length / 2);
+    rest.well = 0;
 }
 
 /* Members of a loose region whose CPUs others use come late, or are called in vain, which costs
@@ -324,27 +364,28 @@ static void begin_rest(int64_t now)
  * (several times the longest share, less than a time slice) or so many calls end that. */
 enum { PATIENCE_NS = 300000, PATIENCE_CALLS = 8 };
 
-static void judge_loosely(int64_t now, int64_t late, int n_called, int n_came)
+static void judge_loosely(int64_t start, int64_t now, int64_t late, int n_called, int n_came)
 {
-    const int64_t length = atomic_load(&rest.length);
     pool.calls_in_vain = n_came < n_called ? pool.calls_in_vain + 1 : 0;
     if (late > PATIENCE_NS || pool.calls_in_vain >= PATIENCE_CALLS) {
         pool.calls_in_vain = 0;
         begin_rest(now);
-    } else if (n_called > 0 && n_came == n_called && length > SHORTEST_REST_NS) {
-        atomic_store(&rest.length, length / 2);
+    } else if (n_called > 0 && n_came == n_called) {
+        shorten_rest(now - start);
     }
 }
 
 static void lead_loosely(int size, int wake, fm_task *task, void *arg)
 {
     fm_team **member = pool.member, *leader = member[0];
-    const int closely = !wake && fm_now_ns() - pool.last_loose < YIELD_NS;
+    const int64_t start = fm_now_ns();
+    const int closely = !wake && start - pool.last_loose < YIELD_NS;
     int n_called = 0, n_came = 0;
     char called[FM_MAX_THREADS];
     pool.task = task;
     pool.arg = arg;
     leader->size = size;
+    leave_shared_cpu(leader);
     const int64_t late = leader->late;
     for (int i = 1; i < size; i++) {
         called[i] = wake || gate_is_watched(&member[i]->go);
@@ -364,7 +405,7 @@ static void lead_loosely(int size, int wake, fm_task *task, void *arg)
         }
     pool.last_loose = fm_now_ns();
     if (!wake)
-        judge_loosely(pool.last_loose, leader->late - late, n_called, n_came);
+        judge_loosely(start, pool.last_loose, leader->late - late, n_called, n_came);
     leader->late = late;
 }
 
@@ -427,6 +468,7 @@ void fm_barrier(fm_team *team)
     if (team->size == 1)
         return;
     uint64_t number = ++team->barriers;
+    const int64_t late = team->late;
     for (int r = 0; 1 << r < team->size; r++) {
         int to = team->rank + (1 << r);
         if (to >= team->size)
@@ -434,6 +476,8 @@ void fm_barrier(fm_team *team)
         gate_raise(&pool.member[to]->round[r], number);
         team->late += gate_wait(&team->round[r], number);
     }
+    if (team->late > late)
+        leave_shared_cpu(team);
 }
 
 /* Each member has an equal share, so a team does the leader's work times its size. Another
@@ -449,11 +493,10 @@ int fm_team_lags(fm_team *team)
     const int64_t idle = time - (fm_thread_ns() - team->cpu_since);
     const int64_t lost = idle > team->late ? idle : team->late;
     const int lags = 10 * team->size * (time - lost) < 11 * time;
-    const int64_t length = atomic_load(&rest.length);
     if (lags)
         begin_rest(now);
-    else if (length > SHORTEST_REST_NS)
-        atomic_store(&rest.length, length / 2);
+    else
+        shorten_rest(time);
     begin_to_judge(team, now);
     return lags;
 }

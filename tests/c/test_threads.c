@@ -22,12 +22,31 @@ static void *limited_alloc(size_t alignment, size_t bytes)
     return memory_budget-- > 0 ? fm_aligned_alloc(alignment, bytes) : NULL;
 }
 
+/* The CPU that a thread says it is on, and the sets that it asked for; from 0 on, pretended. */
+static _Thread_local int pretended_cpu = -1;
+static fm_cpu_set asked[4];
+static int n_asked;
+
+static int pretending_cpu(void) { return pretended_cpu < 0 ? fm_current_cpu() : pretended_cpu; }
+
+static void pretending_move(const fm_cpu_set *cpus)
+{
+    if (pretended_cpu < 0)
+        fm_set_affinity(cpus);
+    else if (n_asked < 4)
+        asked[n_asked++] = *cpus;
+}
+
 #undef FM_JUDGED_NS /* as it is */
 #define fm_thread_start limited_start
 #define fm_aligned_alloc limited_alloc
+#define fm_current_cpu pretending_cpu
+#define fm_set_affinity pretending_move
 #include "host/threads.c"
 #undef fm_thread_start
 #undef fm_aligned_alloc
+#undef fm_current_cpu
+#undef fm_set_affinity
 #include "host/cpus.c"
 
 #include "check.h"
@@ -177,6 +196,16 @@ static void lagging_teams(void)
     CHECK(rest.until - fm_now_ns() <= rest.length);
     for (int i = 0; i < 20; i++)
         CHECK(!lags(0, 0));
+    CHECK(rest.length == SHORTEST_REST_NS);
+    begin_rest(fm_now_ns());
+    shorten_rest(PROOF_NS - 1);
+    begin_rest(fm_now_ns());
+    shorten_rest(1); /* what was before counts no more */
+    shorten_rest(PROOF_NS - 2);
+    CHECK(rest.length == 4 * SHORTEST_REST_NS);
+    shorten_rest(1);
+    CHECK(rest.length == 2 * SHORTEST_REST_NS);
+    shorten_rest(PROOF_NS);
     CHECK(rest.length == SHORTEST_REST_NS);
     rest.until = fm_now_ns() + LONGEST_REST_NS * (int64_t)1000;
     CHECK(fm_teams_lag());
@@ -330,17 +359,18 @@ static void calls_in_vain_begin_a_rest(void)
     atomic_store(&rest.until, 0);
     pool.calls_in_vain = 0;
     for (int i = 1; i < PATIENCE_CALLS; i++)
-        judge_loosely(now, 0, 2, i % 2);
+        judge_loosely(now, now, 0, 2, i % 2);
     CHECK(!fm_teams_lag());
-    judge_loosely(now, 0, 2, 2);
+    judge_loosely(now, now, 0, 2, 2);
     for (int i = 0; i < PATIENCE_CALLS; i++)
-        judge_loosely(now + 1000000000, 0, 2, 1);
+        judge_loosely(now, now + 1000000000, 0, 2, 1);
     CHECK(fm_teams_lag() && atomic_load(&rest.length) == 2 * SHORTEST_REST_NS);
-    judge_loosely(now, 0, 0, 0);
+    judge_loosely(now - PROOF_NS, now, 0, 0, 0);
+    judge_loosely(now - PROOF_NS + 1, now, 0, 2, 2);
     CHECK(atomic_load(&rest.length) == 2 * SHORTEST_REST_NS);
-    judge_loosely(now, 0, 2, 2);
+    judge_loosely(now - 1, now, 0, 2, 2);
     CHECK(atomic_load(&rest.length) == SHORTEST_REST_NS);
-    judge_loosely(now + 2000000000, PATIENCE_NS + 1, 2, 2);
+    judge_loosely(now, now + 2000000000, PATIENCE_NS + 1, 2, 2);
     CHECK(atomic_load(&rest.until) > now + 2000000000);
     atomic_store(&rest.until, 0);
 }
@@ -596,6 +626,63 @@ static void workers_follow_their_leader(void)
     expect_workers_on(&one);
     expect_workers_on(&all);
 }
+
+enum { TOLD, AT_CALL, AT_BARRIER };
+
+/* Both say that they are on the CPU `first`; at a barrier for which the worker waits for long, only
+ * from then on. */
+static int first, found[2], stage;
+
+static void shared_cpu_task(void *arg, fm_team *team, int rank, int size)
+{
+    (void)arg, (void)size;
+    if (stage == AT_BARRIER) {
+        sleep_us(rank == 0 ? 20000 : 0);
+        pretended_cpu = first;
+        if (rank == 0)
+            atomic_store(&team->cpu, first);
+        fm_barrier(team);
+    }
+    pretended_cpu = stage == TOLD ? first : -1;
+    found[rank] = team->cpu;
+}
+
+static void run_on_shared_cpu(int next)
+{
+    stage = next;
+    n_asked = 0;
+    CHECK(fm_parallel(2, shared_cpu_task, NULL) == 2);
+}
+
+static void expect_a_move(void)
+{
+    CHECK(n_asked == 2 && found[0] == first && found[1] == first);
+    CHECK(!CPU_ISSET(first, (cpu_set_t *)&asked[0]));
+    fm_remove_cpu(&pool.cpus, first);
+    CHECK(!memcmp(&asked[0], &pool.cpus, sizeof(pool.cpus)));
+    fm_remove_cpu(&asked[1], first);
+    CHECK(!memcmp(&asked[1], &pool.cpus, sizeof(pool.cpus)));
+}
+
+static void workers_leave_a_shared_cpu(void)
+{
+    cpu_set_t all;
+    CHECK(!sched_getaffinity(0, sizeof(all), &all));
+    for (first = 0; !CPU_ISSET(first, &all);)
+        first++;
+    atomic_store(&rest.length, SHORTEST_REST_NS);
+    run_on_shared_cpu(TOLD);
+    run_on_shared_cpu(AT_CALL);
+    expect_a_move();
+    run_on_shared_cpu(AT_BARRIER);
+    expect_a_move();
+    run_on_shared_cpu(TOLD);
+    atomic_store(&rest.length, 4 * SHORTEST_REST_NS); /* teams do badly in any case */
+    run_on_shared_cpu(AT_CALL);
+    CHECK(n_asked == 0);
+    atomic_store(&rest.length, SHORTEST_REST_NS);
+    expect_workers_on(&all);
+}
 #endif
 
 static void idle_pool_sleeps(void)
@@ -748,6 +835,7 @@ int main(void)
 #endif
 #ifdef __linux__
     RUN(workers_follow_their_leader);
+    RUN(workers_leave_a_shared_cpu);
 #endif
     RUN(idle_pool_sleeps);
     RUN(numbers_of_threads);
