@@ -74,16 +74,6 @@ int fm_current_cpu(void)
 #endif
 }
 
-void fm_remove_cpu(fm_cpu_set *cpus, int cpu)
-{
-#ifdef __linux__
-    if (cpu >= 0)
-        CPU_CLR_S(cpu, sizeof(*cpus), (cpu_set_t *)cpus);
-#else
-    (void)cpus, (void)cpu;
-#endif
-}
-
 void fm_thread_set_affinity(fm_thread *thread, const fm_cpu_set *cpus)
 {
 #ifdef __linux__

@@ -30,7 +30,7 @@ int64_t fm_thread_ns(void);
 int fm_system_cpus(void); /* online and open to this thread; 0: unknown */
 
 typedef struct {
-    uint64_t bits[128]; /* Linux has at most 8192 CPUs */
+    uint64_t bits[128]; /* CPU i is bit i % 64 of bits[i / 64]; Linux has at most 8192 */
 } fm_cpu_set;
 
 /* Those of the calling thread; 0 where a thread has none of its own. */
@@ -39,7 +39,6 @@ int fm_get_affinity(fm_cpu_set *cpus);
 void fm_set_affinity(const fm_cpu_set *cpus);
 /* The one that the calling thread was just on; negative: unknown. */
 int fm_current_cpu(void);
-void fm_remove_cpu(fm_cpu_set *cpus, int cpu); /* a negative one: nothing */
 
 /* ----------------------------------------------------------------- threads */
 enum { FM_THREAD_STACK = 1 << 20 }; /* the default is 8 MB with glibc, 128 KB with musl */

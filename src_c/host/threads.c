@@ -186,6 +186,12 @@ static int take_pool(void)
 
 static void release_pool(void) { atomic_store_explicit(&pool.taken, 0, memory_order_release); }
 
+static void remove_cpu(fm_cpu_set *cpus, int cpu)
+{
+    if (cpu >= 0 && cpu < 8 * (int)sizeof(*cpus))
+        cpus->bits[cpu / 64] &= ~((uint64_t)1 << cpu % 64);
+}
+
 /* Linux leaves two members on one CPU for 50 ms: they hand it to each other at every barrier, so
  * that neither has waited for long. A worker that finds itself there goes where no other is, unless
  * teams have not done well of late although it did: then all CPUs are busy. It may be moved back. */
@@ -200,7 +206,7 @@ static void leave_shared_cpu(fm_team *self)
         return;
     fm_cpu_set others = pool.cpus;
     for (int i = 0; i < self->size; i++)
-        fm_remove_cpu(&others, atomic_load_explicit(&pool.member[i]->cpu, memory_order_relaxed));
+        remove_cpu(&others, atomic_load_explicit(&pool.member[i]->cpu, memory_order_relaxed));
     fm_set_affinity(&others);
     fm_set_affinity(&pool.cpus);
     atomic_store_explicit(&self->cpu, fm_current_cpu(), memory_order_relaxed);

@@ -43,8 +43,6 @@ void fm_set_affinity(const fm_cpu_set *cpus) { (void)cpus; }
 
 int fm_current_cpu(void) { return -1; }
 
-void fm_remove_cpu(fm_cpu_set *cpus, int cpu) { (void)cpus, (void)cpu; }
-
 void fm_thread_set_affinity(fm_thread *thread, const fm_cpu_set *cpus) { (void)thread, (void)cpus; }
 
 /* Those of one group of at most 64, in which the threads of a process start. Both masks are 0 if
