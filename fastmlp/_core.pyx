@@ -646,8 +646,8 @@ cdef void _shuffle(int64_t *order, int64_t n, _BitGenerator *bits) noexcept nogi
         i = end
 
 
-def shuffle(bit_generator, order):
-    """Shuffle row numbers in place, as ``RandomState(bit_generator).shuffle`` does.
+cdef class Shuffler:
+    """Shuffles row numbers in place when called, as ``RandomState(bit_generator).shuffle`` does.
 
     That takes twice as long: it moves elements of any size, and draws with a branch for each.
 
@@ -657,14 +657,33 @@ def shuffle(bit_generator, order):
     order : ndarray of int64 (n,)
         At most 2**32 numbers.
     """
-    cdef _Buffers buffers = _Buffers(1)
-    cdef Py_buffer *view = buffers.get(order, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-    cdef _BitGenerator *bits = \
-        <_BitGenerator *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
-    if view.ndim != 1 or _int_bytes(view) != 8 or not _is_aligned(view) or view.shape[0] > 2**32:
-        raise ValueError("order must be at most 2**32 numbers of int64, of one dimension")
-    with bit_generator.lock, nogil:
-        _shuffle(<int64_t *>view.buf, view.shape[0], bits)
+
+    cdef object bit_generator, acquire, release
+    cdef _BitGenerator *bits
+    cdef _Buffers buffers
+    cdef int64_t *order
+    cdef int64_t n
+
+    def __init__(self, bit_generator, order):
+        cdef _Buffers buffers = _Buffers(1)
+        cdef Py_buffer *view = buffers.get(order, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        if view.ndim != 1 or _int_bytes(view) != 8 or not _is_aligned(view) \
+                or view.shape[0] > 2**32:
+            raise ValueError("order must be at most 2**32 numbers of int64, of one dimension")
+        self.bits = <_BitGenerator *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+        self.acquire, self.release = bit_generator.lock.acquire, bit_generator.lock.release
+        self.bit_generator, self.buffers = bit_generator, buffers
+        self.order, self.n = <int64_t *>view.buf, view.shape[0]
+
+    def __call__(self):
+        if self.bits == NULL:
+            raise ValueError("was not initialised")
+        self.acquire()
+        try:
+            with nogil:
+                _shuffle(self.order, self.n, self.bits)
+        finally:
+            self.release()
 
 
 # ------------------------------------------------------------------ network

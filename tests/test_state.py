@@ -96,15 +96,17 @@ def test_shuffles_as_numpy_does(bits):
     for n in (0, 1, 2, 3, 5, 64, 65, 150, 1025, 70_000):
         ours, numpys = (np.random.RandomState(bits(n)) for _ in range(2))
         order, expected = np.arange(n), np.arange(n)
-        shuffle = random.shuffler(ours)
+        shuffle = random.shuffler(ours, order)
         for _ in range(3):
-            shuffle(order)
+            shuffle()
             numpys.shuffle(expected)
             np.testing.assert_array_equal(order, expected)
         assert ours.randint(2**31) == numpys.randint(2**31)
     for wrong in (np.arange(6.0), np.arange(6, dtype=np.int32), np.arange(6)[::2], [1, 2], None):
         with pytest.raises((TypeError, ValueError, BufferError)):
-            shuffle(wrong)
+            random.shuffler(ours, wrong)
+    with pytest.raises(ValueError, match="not initialised"):
+        _core.Shuffler.__new__(_core.Shuffler)()
 
 
 def test_shuffles_without_a_known_bit_generator():
@@ -113,7 +115,7 @@ def test_shuffles_without_a_known_bit_generator():
             order[:] = order[::-1].copy()
 
     order = np.arange(5)
-    random.shuffler(Stream())(order)
+    random.shuffler(Stream(), order)()
     assert order.tolist() == [4, 3, 2, 1, 0]
 
 

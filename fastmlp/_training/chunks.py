@@ -57,11 +57,10 @@ class ChunkShuffle:
         self.window = batch_size * max(1, WINDOW_BYTES // size // batch_size)
 
     def __iter__(self) -> Iterator[Run]:
-        shuffle = shuffler(self.rng)
         for spans in self._spans():
             rows = np.concatenate([np.arange(*span) for span in sorted(spans)])
             order = np.arange(len(rows))
-            shuffle(order)
+            shuffler(self.rng, order)()
             window = self.problem.part(rows if self.rows is None else self.rows[rows])
             yield from self.runs(window, order)
 

@@ -1,10 +1,10 @@
 """The random stream of a fit."""
 
 import contextlib
-import functools
 import numbers
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ def random_stream(random_state: Any) -> Iterator[np.random.RandomState]:
         _local.rng = rng
 
 
-def shuffler(rng: np.random.RandomState) -> Callable[[NDArray], None]:
+def shuffler(rng: np.random.RandomState, order: NDArray) -> Callable[[], None]:
     """Return what shuffles an array of row numbers as ``rng.shuffle`` does."""
     bits = getattr(rng, "_bit_generator", None)
-    return rng.shuffle if bits is None else functools.partial(_core.shuffle, bits)
+    return partial(rng.shuffle, order) if bits is None else _core.Shuffler(bits, order)

@@ -196,7 +196,7 @@ class StochasticFit(Fit):
     def _epochs(self) -> None:
         est, state, optimizer = self.est, self.state, self.state.session.optimizer
         order = self.order
-        shuffle = shuffler(self.rng) if est.shuffle and not self.in_chunks else None
+        shuffle = shuffler(self.rng, order) if est.shuffle and not self.in_chunks else None
         train, batch_size, n_threads = self.net.train, self.batch_size, self.problem.n_threads
         runs, clock, deadline = self._runs(), time.monotonic, self.deadline
         listeners = [callback.on_epoch_end for callback in self._callbacks()]
@@ -205,14 +205,14 @@ class StochasticFit(Fit):
         for _ in epochs if self.tasks is None else self.tasks.each(epochs):
             if shuffle is not None:
                 # In place: each epoch permutes the order of the one before.
-                shuffle(order)
-            loss, n_samples = 0.0, 0
+                shuffle()
+            loss, n_samples, rate = 0.0, 0, optimizer.rate
             for X, y, weight, rows in runs:
-                loss += train(X, y, weight, rows, batch_size, optimizer.rate, n_threads)
+                loss += train(X, y, weight, rows, batch_size, rate, n_threads)
                 n_samples += len(rows)
                 if clock() >= deadline:
                     break
-            state.end_epoch(loss / n_samples, n_samples, optimizer.rate)
+            state.end_epoch(loss / n_samples, n_samples, rate)
             stop = False
             for listener in listeners:
                 stop = listener(state) or stop
