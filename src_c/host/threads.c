@@ -171,8 +171,8 @@ static struct {
     fm_cpu_set cpus; /* that the workers may run on */
 } pool;
 
-/* While no team is tried, for how long the next time, and for how long teams did well since that
- * changed (who has the pool's). */
+/* While no team is tried, for how long the next time, and, for who has the pool, how long teams
+ * did well since that changed. */
 static struct {
     _Atomic int64_t until, length;
     int64_t well;
@@ -192,24 +192,36 @@ static void remove_cpu(fm_cpu_set *cpus, int cpu)
         cpus->bits[cpu / 64] &= ~((uint64_t)1 << cpu % 64);
 }
 
-/* Linux leaves two members on one CPU for 50 ms: they hand it to each other at every barrier, so
- * that neither has waited for long. A worker that finds itself there goes where no other is, unless
- * teams have not done well of late although it did: then all CPUs are busy. It may be moved back. */
-static void leave_shared_cpu(fm_team *self)
+static int note_cpu(fm_team *self)
 {
     const int cpu = fm_current_cpu();
-    int shared = 0;
     atomic_store_explicit(&self->cpu, cpu, memory_order_relaxed);
+    return cpu;
+}
+
+static int noted_cpu(int rank)
+{
+    return atomic_load_explicit(&pool.member[rank]->cpu, memory_order_relaxed);
+}
+
+/* Linux leaves two members on one CPU for 50 ms: they hand it to each other at every barrier, so
+ * that neither has waited for long. Whoever finds a member of lower rank on its CPU, as the leader
+ * never does, goes where no other is; it may be moved back. Where teams do badly for all that,
+ * others keep the CPUs busy, and a move would cost a time slice. */
+static void leave_shared_cpu(fm_team *self)
+{
+    const int cpu = note_cpu(self);
+    int shared = 0;
     for (int i = 0; i < self->rank; i++)
-        shared |= atomic_load_explicit(&pool.member[i]->cpu, memory_order_relaxed) == cpu;
+        shared |= noted_cpu(i) == cpu;
     if (cpu < 0 || !shared || atomic_load(&rest.length) > 2 * SHORTEST_REST_NS)
         return;
     fm_cpu_set others = pool.cpus;
     for (int i = 0; i < self->size; i++)
-        remove_cpu(&others, atomic_load_explicit(&pool.member[i]->cpu, memory_order_relaxed));
+        remove_cpu(&others, noted_cpu(i));
     fm_set_affinity(&others);
     fm_set_affinity(&pool.cpus);
-    atomic_store_explicit(&self->cpu, fm_current_cpu(), memory_order_relaxed);
+    note_cpu(self);
 }
 
 static void worker(void *arg)
@@ -332,7 +344,7 @@ static void lead(int size, fm_task *task, void *arg)
     pool.task = task;
     pool.arg = arg;
     member[0]->size = size;
-    leave_shared_cpu(member[0]);
+    note_cpu(member[0]);
     for (int i = 1; i < size; i++) {
         member[i]->size = size;
         member[i]->barriers = member[0]->barriers;
@@ -391,7 +403,7 @@ static void lead_loosely(int size, int wake, fm_task *task, void *arg)
     pool.task = task;
     pool.arg = arg;
     leader->size = size;
-    leave_shared_cpu(leader);
+    note_cpu(leader);
     const int64_t late = leader->late;
     for (int i = 1; i < size; i++) {
         called[i] = wake || gate_is_watched(&member[i]->go);

@@ -19,13 +19,13 @@ typedef struct {
     fm_shard first;
     int64_t shards;
     int64_t n, n_biases;     /* numbers of all; those of the panels that begin here */
-} fm_run;
+} fm_shard_run;
 
-FM_INLINE fm_run fm_run_at(const fm_stage *s, int64_t number, int64_t end)
+FM_INLINE fm_shard_run fm_run_at(const fm_stage *s, int64_t number, int64_t end)
 {
     const int narrow = fm_is_narrow(s->to);
     const int64_t fit = FM_RUN_ROWS / (s->from->width + 1);
-    fm_run run = {.first = fm_shard_number(s, number), .shards = 1};
+    fm_shard_run run = {.first = fm_shard_number(s, number), .shards = 1};
     if (fit > 1 && !narrow)
         run.shards = end - number < fit ? end - number : fit;
     run.n = run.shards * run.first.n;
@@ -41,8 +41,8 @@ FM_INLINE void fm_next_shard(fm_shard *u)
     u->at += u->n;
 }
 
-static void fm_sum_run(const fm_stage *s, const fm_pass *pass, const fm_run *run, int first, T *G,
-                       T *g)
+static void fm_sum_run(const fm_stage *s, const fm_pass *pass, const fm_shard_run *run, int first,
+                       T *G, T *g)
 {
     fm_shard u = run->first;
     for (int64_t i = 0; i < run->shards; i++, fm_next_shard(&u)) {
@@ -52,8 +52,8 @@ static void fm_sum_run(const fm_stage *s, const fm_pass *pass, const fm_run *run
     }
 }
 
-static void fm_update_run(const fm_stage *s, const fm_pass *pass, const fm_run *run, const T *G,
-                          const T *g)
+static void fm_update_run(const fm_stage *s, const fm_pass *pass, const fm_shard_run *run,
+                          const T *G, const T *g)
 {
     fm_shard u = run->first;
     fm_update(s, u.at, G, run->n, 1, pass->step);
@@ -126,7 +126,7 @@ static void fm_gradient(const fm_stage *s, const fm_pass *pass, int64_t u0, int6
         return;
     }
     for (int64_t i = u0; i < u1;) {
-        const fm_run run = fm_run_at(s, i, u1);
+        const fm_shard_run run = fm_run_at(s, i, u1);
         T *g = pass->scratch, *G = g + run.n_biases;
         if (!pass->step) {
             G = fm_weights(s, pass->sums) + run.first.at;
@@ -147,7 +147,7 @@ static void fm_update_kept(const fm_stage *s, const fm_pass *pass, int64_t u0, i
         return;
     }
     for (int64_t i = u0; i < u1;) {
-        const fm_run run = fm_run_at(s, i, u1);
+        const fm_shard_run run = fm_run_at(s, i, u1);
         fm_update_run(s, pass, &run, fm_weights(s, FM_GRADIENT) + run.first.at,
                       fm_bias(s, FM_GRADIENT) + run.first.j * FM_PANEL);
         i += run.shards;
